@@ -88,7 +88,7 @@ env:
 jobs:
   everything:
     runs-on: ubuntu-latest
-    timeout-minutes: 90  # under 60 on two quiet cores
+    timeout-minutes: 90  # under 60 on two quiet cores; with Ray, Triton, and the oldest and newest frameworks
     steps:
       - uses: actions/checkout@v4
         with: {persist-credentials: false}
@@ -141,35 +141,11 @@ jobs:
       - run: pip install $CONSTRAINTS -e '.[export]' -e adapters/${{ matrix.folder }} $TOOLS
       - run: adaptrt adapters --check
       - run: pytest tests/adapters/${{ matrix.folder }}
-
-  ray:
-    name: adaptrt-ray, with Ray
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v4
-        with: {persist-credentials: false}
-      - uses: actions/setup-python@v5
-        with: {python-version: "3.11"}
-      - run: $LIBRARIES
-      - run: pip install -e '.[onnx]' -e 'extensions/ray[ray]' onnx 'ray[serve]' $TOOLS
-      - run: PYTHONPATH=tests/support pytest -p no_skips tests/extensions/ray
-
-  triton:
-    name: adaptrt-triton, with a Triton server
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v4
-        with: {persist-credentials: false}
-      - uses: actions/setup-python@v5
-        with: {python-version: "3.11"}
-      - run: $LIBRARIES
-      - run: pip install $CONSTRAINTS -e '.[export]' -e adapters/ultralytics -e extensions/triton uv $TOOLS
-      - run: PYTHONPATH=tests/support pytest -p no_skips tests/extensions/triton
 """
 
 
 def workflow() -> str:
-    """One job per adapter with only its own requirements, one for core, one each for Ray and Triton, and one for everything."""
+    """One job per adapter with only its own requirements, one for core, one for the site, and one for everything (``.ci/run``)."""
     jobs = [
         f"          - {{distribution: {distribution}, folder: {folder_of(distribution)}}}  # {', '.join(adapters)}"
         for distribution, adapters in by_distribution().items()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
+from adaptrt.cli.given import arguments
 from adaptrt.cli.inside_flags import opening_flags, opening_from_flags, origin_from_flags
 from adaptrt.pipeline.bench.request import SOURCE_MODEL
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adaptrt.cli.framework import Switches
+from adaptrt.cli.given import Switches
 from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
 from adaptrt.cli.tracing import tracing_if_requested
 from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError

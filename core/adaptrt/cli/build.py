@@ -8,7 +8,8 @@ import click
 
 from adaptrt.cli.adopt import decoder_and_names
 from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
-from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
+from adaptrt.cli.given import arguments
 
 FILES, SHAPES, PROOF = "Files", "Shapes", "Verification"
 PRECISION = "Precision"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
+from adaptrt.cli.given import arguments
 from adaptrt.cli.inside_flags import (
     input_flags,
     inputs_from_flags,

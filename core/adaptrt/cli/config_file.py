@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import is_settled, typed
+from adaptrt.cli.given import is_settled, typed
 from adaptrt.cli.output import echo
 
 # options that are tables in the file: KEY=VALUE on the command line

@@ -9,7 +9,8 @@ import click
 from adaptrt.cli.completion import complete_adapters
 from adaptrt.cli.config_file import use_config
 from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.given import arguments
 from adaptrt.cli.tracing import traced_hooks
 
 FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"

@@ -11,7 +11,8 @@ import click
 
 from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
-from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
+from adaptrt.cli.given import arguments
 from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import known_device
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from adaptrt.cli.given import Given, read_given
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
 from adaptrt.cli.output import echo
-from adaptrt.cli.variables import Variable, variables_of
 from adaptrt.cli.yolo_lines import is_yolo_word
 from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, nearest_option
 from adaptrt.specs.commands import COMMANDS
@@ -99,7 +98,7 @@ class FileArgument(click.Argument):
 
 
 class Command(click.Command):
-    """A command with sections of options and examples; ``arguments(ctx)`` returns what it was called with."""
+    """A command with sections of options and examples; ``given.arguments(ctx)`` returns what it was called with."""
 
     def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
@@ -109,53 +108,34 @@ class Command(click.Command):
         self.params = [one for one in self.params if one not in giving or not taken & {*one.opts}]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_TYPED] = ctx.meta[_ARGUMENTS] = given = list(args)
-        variables: list[Variable] = []
+        typed, given = list(args), Given(tuple(args))
         try:
-            variables = self._variables(ctx, given)
-            words = [word for one in variables for word in one.words]
-            ctx.meta[_ARGUMENTS] = [*words, *given]
-            if (switches := ctx.find_object(Switches)) is not None:
-                switches.turn_on(words)
-            rest = super().parse_args(ctx, [*words, *given])
+            given = read_given(ctx, self, typed)
+            rest = super().parse_args(ctx, [*given.words, *typed])
         except click.NoSuchOption as error:
             siblings = (one.sibling(error.option_name) for one in self.params if isinstance(one, Option))
             found = next(filter(None, siblings), None)
             if found is not None:
                 self.params.append(found)
-                return self.parse_args(ctx, given)
+                return self.parse_args(ctx, typed)
             raise self._no_such_option(ctx, error) from error
         except click.UsageError as error:
             if isinstance(error, click.BadParameter):
-                name = next((one.name for one in variables if one.option is error.param), None)
+                name = next((one.name for one in given.variables if one.option is error.param), None)
                 error.param_hint = f"{name} (an environment variable)" if name else error.param_hint
             if "argument" in error.message:
-                self._reject_yolo_words(ctx, given)
-                if here := sides_here(given):
+                self._reject_yolo_words(ctx, typed)
+                if here := sides_here(typed):
                     raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
             error.ctx = error.ctx or ctx  # the hint names this command
             raise
         arguments = [ctx.params.get(str(one.name)) for one in self.params if isinstance(one, click.Argument)]
         words = [word for value in arguments for word in ([value] if isinstance(value, str) else value or ())]
         if any(is_yolo_word(str(word)) and not Path(word).exists() for word in words):
-            self._reject_yolo_words(ctx, given)
-        if variables and not ctx.params.get("quiet"):
-            echo(f"From the environment: {shlex.join(word for one in variables for word in one.words)}", err=True)
+            self._reject_yolo_words(ctx, typed)
+        if given.variables and not ctx.params.get("quiet"):
+            echo(f"From the environment: {shlex.join(given.words)}", err=True)
         return rest
-
-    def _variables(self, ctx: click.Context, given: list[str]) -> list[Variable]:
-        """The environment variables that set options; an option on the command line replaces its variable."""
-        if ctx.resilient_parsing:
-            return []
-        _, _, order = self.make_parser(ctx).parse_args(list(given))
-        if any(name in ctx.help_option_names for one in order for name in one.opts):
-            return []
-        path = ctx.command_path.split()
-        typed_here = {_settles(one) for one in order if isinstance(one, click.Option)}
-        found = variables_of(path[1:] if ctx.parent is not None else path, self.params)
-        found = [one for one in found if _settles(one.option) not in typed_here]
-        ctx.meta[_SETTLED] = typed_here | {_settles(one.option) for one in found}
-        return found
 
     def _reject_yolo_words(self, ctx: click.Context, given: list[str]) -> None:
         error = yolo_words_here(str(ctx.info_name), given, lambda _: self._flags())
@@ -228,43 +208,7 @@ def _commands_with(option_name: str, root: click.Context) -> list[str]:
     return found
 
 
-def _settles(parameter: click.Parameter) -> str | None:
-    """The parameter whose value it decides: itself, or the one that it is a short form of."""
-    return getattr(parameter, "short_for", None) or parameter.name
-
-
-def is_settled(ctx: click.Context, parameter: click.Parameter) -> bool:
-    """Whether the command line or an environment variable decides its value."""
-    return _settles(parameter) in ctx.meta.get(_SETTLED, ())
-
-
-@dataclass
-class Switches:
-    """The general options that matter outside of a command: where its error is shown."""
-
-    as_json: bool = False
-    debug: bool = False
-
-    def turn_on(self, words: Iterable[str]) -> None:
-        found = set(words)
-        self.as_json |= "--json" in found
-        self.debug |= "--debug" in found
-
-
-_ARGUMENTS = "adaptrt.arguments"
-_TYPED = "adaptrt.typed"
-_SETTLED = "adaptrt.settled"
 _LOGGED = "adaptrt.log_file"
-
-
-def arguments(ctx: click.Context) -> list[str]:
-    """The arguments that a command was called with: those after its name, preceded by those of environment variables."""
-    return list(ctx.meta.get(_ARGUMENTS, []))
-
-
-def typed(ctx: click.Context) -> list[str]:
-    """The arguments after the command's name, as given."""
-    return list(ctx.meta.get(_TYPED, []))
 
 
 def _open_log(ctx: click.Context, _: click.Parameter, path: str | None) -> None:

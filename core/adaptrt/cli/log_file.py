@@ -11,7 +11,7 @@ from adaptrt.errors import OutputError
 
 def open_log(ctx: click.Context, path: str) -> None:
     """Append what the logger ``adaptrt`` receives to a file until the command ends; its command line comes first."""
-    from adaptrt.cli.framework import arguments
+    from adaptrt.cli.given import arguments
 
     try:
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")

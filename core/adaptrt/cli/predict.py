@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adaptrt.cli.framework import Command, FileArgument, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, complete_files, general_options, option
+from adaptrt.cli.given import arguments
 from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import executor_from_flags, running_flags
 

@@ -14,7 +14,8 @@ from adaptrt.cli.engine_flags import (
     data_from_flags,
     precisions_from_flags,
 )
-from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
+from adaptrt.cli.given import arguments
 
 FILES, PROOF = "Files", "Verification"
 

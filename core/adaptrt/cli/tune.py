@@ -9,7 +9,8 @@ import click
 
 from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.engine_flags import calibration_from_flags, data_from_flags
-from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
+from adaptrt.cli.given import arguments
 
 SEARCH, CALIBRATION = "Search", "Calibration"
 

@@ -13,7 +13,7 @@ from command_tree import command_of, leaves
 
 from adaptrt.batch.commands import run_processes
 from adaptrt.cli.convert import convert
-from adaptrt.cli.framework import arguments
+from adaptrt.cli.given import arguments
 from adaptrt.cli.request import request_from_flags
 from adaptrt.cli.variables import TYPED_ONLY
 from adaptrt.errors import UsageError

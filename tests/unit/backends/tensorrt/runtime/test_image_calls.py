@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -195,6 +196,28 @@ def test_images_of_joined_calls_have_the_same_values(
         for taken in (ahead, ahead[:1]):
             found = [one.arrays["same"] for one in pipeline.begin(taken, SPEC)().predictions]
             np.testing.assert_array_equal(found, values(images[: len(taken)], SPEC))
+
+
+def test_joined_calls_of_many_threads_have_their_own_values(opened: tuple[Any, Any]) -> None:
+    """Two batches run at once; memory and sizes differ from call to call."""
+    _, runner = opened
+    model = Model(runner, SPEC, Path("best.engine"), join_calls=4)
+    images = [pixels(seed, SIZES[seed % 3]) for seed in range(12)]
+    expected = [values([image], SPEC)[0] for image in images]
+    given: list[Any] = list(images)
+    for index in range(0, 12, 4):
+        given[index] = runner.input_array(images[index].shape, np.uint8)
+        given[index][...] = images[index]
+
+    def calls(thread: int) -> bool:
+        order = np.random.default_rng(thread).permutation(12)
+        return all(np.array_equal(model(given[one])[0].arrays["same"], expected[one]) for one in order)  # type: ignore[union-attr]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(calls, range(8)))
+    assert model._joined is not None
+    assert model._joined.idle
+    assert len(runner._pool._free) == len(runner._pool.lanes)
 
 
 def test_ordinary_memory_is_asked_about_once_in_a_while(

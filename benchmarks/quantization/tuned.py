@@ -5,7 +5,7 @@
     python -m benchmarks.quantization.tuned detr --max-loss 0.3 --images 200      results/int8_tuned.json
 
 The search scores its configurations on images of another seed. Each precision is kept as soon as it is measured; one that is
-kept is not measured again (``--again``). No engine is timed.
+kept is not measured again (``--again``), or only its recipe is, on other images (``--held-out``). No engine is timed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ RESULT = FOLDER / "int8_tuned.json"
 def tuned(model: Model, folder: Path, precision: str, given: Any) -> dict[str, Any]:
     """The search and its recipe, and the score of the recipe on held-out images."""
     import adaptrt
-    from adaptrt import CalibrationRequest, LabeledData
-    from adaptrt.specs.recipe import read_recipe
+    from adaptrt import CalibrationRequest
 
     float32 = folder / "best.onnx"
     float32 = float32 if float32.exists() else converted(model, folder)
@@ -44,8 +43,43 @@ def tuned(model: Model, folder: Path, precision: str, given: Any) -> dict[str, A
         html=False,
     )
     seconds = time.perf_counter() - started
-    found, recipe = search.tuning, read_recipe(folder / f"{precision}.recipe.toml")
+    found = search.tuning
     assert found is not None
+    recipe = (folder / f"{precision}.recipe.toml").read_text(encoding="utf-8")
+    return {
+        "max-loss of the search": given.max_loss,
+        "blocks": [
+            {"name": one.name, "int8": one.int8, "fp16": one.fp16, "precision": one.precision} for one in found.blocks
+        ],
+        "points": [
+            {
+                "title": one.title,
+                "loss": round(one.loss, 3),
+                "confidence": None if one.confidence is None else round(one.confidence, 3),
+                "cost": round(one.cost, 3),
+                "chosen": one.chosen,
+            }
+            for one in found.points
+        ],
+        "recipe": recipe,
+        "seconds": round(seconds, 1),
+        **held_out(model, folder, precision, recipe, given),
+        "images": {"calibration": given.calib, "search": given.search_images, "held out": given.images},
+    }
+
+
+def held_out(model: Model, folder: Path, precision: str, text: str, given: Any) -> dict[str, Any]:
+    """The score of a recipe on images that neither its search nor its calibration saw."""
+    import adaptrt
+    from adaptrt import CalibrationRequest, LabeledData
+    from adaptrt.specs.recipe import read_recipe
+
+    float32 = folder / "best.onnx"
+    float32 = float32 if float32.exists() else converted(model, folder)
+    calibration = CalibrationRequest(calibration_of(model, folder, given.calib), images=given.calib)
+    path = folder / "kept.recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    recipe = read_recipe(path)
     validation = model.draw(folder / "val", given.images, model.seed)
     int8 = precision == "int8"
     report = adaptrt.build(
@@ -64,28 +98,11 @@ def tuned(model: Model, folder: Path, precision: str, given: Any) -> dict[str, A
     )
     checks = [(check.name, check.value, check.reason) for check in report.link(3).checks if check.kind == "metric"]
     return {
-        "max-loss of the search": given.max_loss,
-        "images": {"calibration": given.calib, "search": given.search_images, "held out": given.images},
-        "blocks": [
-            {"name": one.name, "int8": one.int8, "fp16": one.fp16, "precision": one.precision} for one in found.blocks
-        ],
-        "points": [
-            {
-                "title": one.title,
-                "loss": round(one.loss, 3),
-                "confidence": None if one.confidence is None else round(one.confidence, 3),
-                "cost": round(one.cost, 3),
-                "chosen": one.chosen,
-            }
-            for one in found.points
-        ],
-        "recipe": (folder / f"{precision}.recipe.toml").read_text(encoding="utf-8"),
         "held out": [
             {"name": name, "value": round(value, 4), "reason": reason}
             for name, value, reason in (checks if int8 else [scored(float32, folder / "tuned.fp16.onnx", validation)])
         ],
         "notes": [note.replace(str(folder), "") for note in report.notes],
-        "seconds": round(seconds, 1),
     }
 
 
@@ -109,18 +126,26 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="held-out images")
     parser.add_argument("--max-loss", type=float, default=0.3, help="points that the search may lose")
     parser.add_argument("--again", action="store_true", help="measure precisions that are kept, too")
+    parser.add_argument(
+        "--held-out", action="store_true", help="score the recipes that are kept on --images, no search"
+    )
     given = parser.parse_args()
     kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     rows = kept.get(given.model, {}).get("precisions", {})
+    about = machine("adaptrt", "onnxruntime", "onnx", "torch", "faster-coco-eval")
     with scratch() as folder:
         for precision in given.precisions:
-            if precision in rows and not given.again:
+            if precision in rows and given.held_out:
+                row = rows[precision]
+                row |= held_out(known[given.model], folder, precision, row["recipe"], given)
+                row["images"]["held out"] = given.images
+                row["held out on"] = about
+            elif precision in rows and not given.again:
                 continue
-            rows[precision] = tuned(known[given.model], folder, precision, given)
-            kept[given.model] = {
-                "machine": machine("adaptrt", "onnxruntime", "onnx", "torch", "faster-coco-eval"),
-                "precisions": rows,
-            }
+            else:
+                rows[precision] = tuned(known[given.model], folder, precision, given)
+            searched_on = kept[given.model]["machine"] if given.held_out and given.model in kept else about
+            kept[given.model] = {"machine": searched_on, "precisions": rows}
             RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     table(
         ("precision", "configuration", "loss (points)", "cost"),

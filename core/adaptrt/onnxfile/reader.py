@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from adaptrt.errors import GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec
@@ -15,6 +16,7 @@ from adaptrt.store.model_files import not_onnx, require_model_file
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 SOURCE = "adaptrt.source"  # file.py:12, the form that adaptrt writes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_HEAD = 20  # bytes: a tag and a size at their longest
 _WEIGHT_TYPES = (
     "float32", "float16", "bfloat16", "float64", "int8", "int4", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn",
 )  # fmt: skip
@@ -92,12 +94,12 @@ def read_onnx(path: Path) -> OnnxFile:
     if path.stat().st_size == 0:
         raise GraphError(f"{path.name} is empty.", hint="Convert the model again.")
     found = OnnxFile()
+    # read, not mapped: a mapped file that becomes shorter meanwhile ends the process by SIGBUS
     with path.open("rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    try:
-        _read_model(memoryview(data), found)
-    except (IndexError, ValueError) as error:
-        raise not_onnx(path) from error
+        try:
+            _read_model(_Part(file, 0, file.seek(0, os.SEEK_END)), found)
+        except (IndexError, ValueError) as error:
+            raise not_onnx(path) from error
     if not found.outputs:
         raise GraphError(f"{path.name} contains no ONNX graph.", hint="Check that the file is complete.")
     return found
@@ -108,21 +110,58 @@ def external_files(path: Path, found: OnnxFile) -> list[Path]:
     return [path.parent / name for name in dict.fromkeys(found.external)]
 
 
-def _read_model(data: memoryview, found: OnnxFile) -> None:
-    for number, value in _fields(data):
-        if number == 7 and isinstance(value, memoryview):
-            for inner, part in _fields(value):
-                if isinstance(part, memoryview):
+class _Part(NamedTuple):
+    """A part of the file, at these bytes; only what is asked for is read."""
+
+    file: BinaryIO
+    start: int
+    size: int
+
+    def read(self) -> bytes:
+        self.file.seek(self.start)
+        data = self.file.read(self.size)
+        if len(data) < self.size:
+            raise ValueError("the file is truncated")
+        return data
+
+    def fields(self) -> Iterator[tuple[int, int | _Part]]:
+        """Field numbers and values of a protocol buffer message."""
+        position, end = self.start, self.start + self.size
+        while position < end:
+            self.file.seek(position)
+            head = self.file.read(min(_HEAD, end - position))
+            tag, used = _varint(head, 0)
+            number, wire = tag >> 3, tag & 7
+            if wire == _VARINT:
+                value, used = _varint(head, used)
+                yield number, value
+                position += used
+                continue
+            if wire == _BYTES:
+                size, used = _varint(head, used)
+            else:
+                size = {_FIXED64: 8, _FIXED32: 4}.get(wire, -1)
+            if size < 0 or position + used + size > end:
+                raise ValueError("a field extends beyond its message")
+            yield number, _Part(self.file, position + used, size)
+            position += used + size
+
+
+def _read_model(data: _Part, found: OnnxFile) -> None:
+    for number, value in data.fields():
+        if number == 7 and isinstance(value, _Part):
+            for inner, part in value.fields():
+                if isinstance(part, _Part):
                     _read_graph_field(inner, part, found)
-        elif number == 8 and isinstance(value, memoryview):
+        elif number == 8 and isinstance(value, _Part):
             _read_opset(value, found)
-        elif number == 14 and isinstance(value, memoryview):
+        elif number == 14 and isinstance(value, _Part):
             key, text = _pair(value)
             found.metadata[key] = text
     found.inputs = [tensor for tensor in found.inputs if tensor.name not in found.weights]
 
 
-def _read_graph_field(number: int, value: memoryview, found: OnnxFile) -> None:
+def _read_graph_field(number: int, value: _Part, found: OnnxFile) -> None:
     if number == 1:
         found.nodes.append(_node(value))
     elif number == 5:
@@ -133,9 +172,9 @@ def _read_graph_field(number: int, value: memoryview, found: OnnxFile) -> None:
         found.outputs.append(_tensor(value))
 
 
-def _read_opset(data: memoryview, found: OnnxFile) -> None:
+def _read_opset(data: _Part, found: OnnxFile) -> None:
     domain, version = "", 0
-    for number, value in _fields(data):
+    for number, value in data.fields():
         if number == 1:
             domain = _text(value)
         elif number == 2 and isinstance(value, int):
@@ -144,12 +183,12 @@ def _read_opset(data: memoryview, found: OnnxFile) -> None:
         found.opset = version
 
 
-def _node(data: memoryview) -> Node:
+def _node(data: _Part) -> Node:
     name = operator = domain = ""
     inputs: list[str] = []
     outputs: list[str] = []
     source: str | None = None
-    for number, value in _fields(data):
+    for number, value in data.fields():
         if number == 1:
             inputs.append(_text(value))
         elif number == 2:
@@ -162,7 +201,7 @@ def _node(data: memoryview) -> Node:
             source = _source_line(_text(value)) or source  # TorchScript writes it to the doc string
         elif number == 7:
             domain = _text(value)
-        elif number == 9 and isinstance(value, memoryview):
+        elif number == 9 and isinstance(value, _Part):
             key, text = _pair(value)
             source = (_source_line(text) or source) if key == STACK_TRACE else text if key == SOURCE else source
     return Node(
@@ -181,19 +220,19 @@ def _source_line(text: str) -> str | None:
     return next((line for line in frames if "/torch/" not in line), frames[0] if frames else None)
 
 
-def _read_weights(data: memoryview, found: OnnxFile) -> None:
+def _read_weights(data: _Part, found: OnnxFile) -> None:
     name, kind, elements = "", 0, 1
-    for number, value in _fields(data):
+    for number, value in data.fields():
         if number == 1 and isinstance(value, int):
             elements *= value
-        elif number == 1 and isinstance(value, memoryview):  # packed
+        elif number == 1 and isinstance(value, _Part):  # packed
             for size in _packed(value):
                 elements *= size
         elif number == 2 and isinstance(value, int):
             kind = value
         elif number == 8:
             name = _text(value)
-        elif number == 13 and isinstance(value, memoryview):
+        elif number == 13 and isinstance(value, _Part):
             key, text = _pair(value)
             if key == "location":
                 found.external.append(text)
@@ -202,37 +241,37 @@ def _read_weights(data: memoryview, found: OnnxFile) -> None:
     found.weight_types[dtype] = found.weight_types.get(dtype, 0) + elements
 
 
-def _tensor(data: memoryview) -> Tensor:
+def _tensor(data: _Part) -> Tensor:
     name, dtype = "", "unknown"
     shape: tuple[int | str | None, ...] = ()
-    for number, value in _fields(data):
+    for number, value in data.fields():
         if number == 1:
             name = _text(value)
-        elif number == 2 and isinstance(value, memoryview):
-            for kind, inner in _fields(value):
-                if kind == 1 and isinstance(inner, memoryview):
+        elif number == 2 and isinstance(value, _Part):
+            for kind, inner in value.fields():
+                if kind == 1 and isinstance(inner, _Part):
                     dtype, shape = _tensor_type(inner)
     return Tensor(name, dtype, shape)
 
 
-def _tensor_type(data: memoryview) -> tuple[str, tuple[int | str | None, ...]]:
+def _tensor_type(data: _Part) -> tuple[str, tuple[int | str | None, ...]]:
     dtype = "unknown"
     shape: list[int | str | None] = []
-    for number, value in _fields(data):
+    for number, value in data.fields():
         if number == 1 and isinstance(value, int):
             dtype = _DTYPES.get(value, f"type {value}")
-        elif number == 2 and isinstance(value, memoryview):
-            for _, axis in _fields(value):
+        elif number == 2 and isinstance(value, _Part):
+            for _, axis in value.fields():
                 size: int | str | None = None
-                for kind, inner in _fields(axis) if isinstance(axis, memoryview) else ():
+                for kind, inner in axis.fields() if isinstance(axis, _Part) else ():
                     size = _text(inner) if kind == 2 else inner if kind == 1 and isinstance(inner, int) else size
                 shape.append(size)
     return dtype, tuple(shape)
 
 
-def _pair(data: memoryview) -> tuple[str, str]:
+def _pair(data: _Part) -> tuple[str, str]:
     key = text = ""
-    for number, value in _fields(data):
+    for number, value in data.fields():
         if number == 1:
             key = _text(value)
         elif number == 2:
@@ -240,40 +279,20 @@ def _pair(data: memoryview) -> tuple[str, str]:
     return key, text
 
 
-def _text(value: int | memoryview) -> str:
+def _text(value: int | _Part) -> str:
     if isinstance(value, int):
         raise ValueError("expected text, found a number")
-    return bytes(value).decode("utf-8")
+    return value.read().decode("utf-8")
 
 
-def _packed(data: memoryview) -> Iterator[int]:
-    position = 0
+def _packed(part: _Part) -> Iterator[int]:
+    data, position = part.read(), 0
     while position < len(data):
         value, position = _varint(data, position)
         yield value
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and values of a protocol buffer message; nested messages as views."""
-    position, end = 0, len(data)
-    while position < end:
-        tag, position = _varint(data, position)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            value, position = _varint(data, position)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            size, position = _varint(data, position)
-        else:
-            size = {_FIXED64: 8, _FIXED32: 4}.get(wire, -1)
-        if size < 0 or position + size > end:
-            raise ValueError("a field extends beyond its message")
-        yield number, data[position : position + size]
-        position += size
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
+def _varint(data: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[position]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -15,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import UsageError, did_you_mean, disk_error
+from adaptrt.store.source_files import changed_message, identity_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +102,8 @@ def inputs_of(path: Path, spec: ModelSpec) -> dict[str, StoredArray]:
 def open_rows(array: StoredArray, used: Sequence[int]) -> Rows:
     """Reads the ``used`` rows on demand. The whole member is read once before, in blocks, so that its checksum is compared.
 
-    A member that is stored as it is becomes a memory map. Of a compressed one, the rows are copied to a temporary file first.
+    Rows of a member that is stored as it is are read where they are. Those of a compressed one, and a member in Fortran order, are
+    copied to a temporary file first, which is mapped. The file itself is not: SIGBUS would end the process if it became shorter.
     """
     if array.compressed and array.fortran:
         raise UsageError(
@@ -107,28 +111,45 @@ def open_rows(array: StoredArray, used: Sequence[int]) -> Rows:
             hint="Write it with numpy.savez, or in C order: numpy.savez_compressed(path, images=numpy.ascontiguousarray(array)).",
         )
     try:
-        return _copied(array, sorted(set(used))) if array.compressed else _mapped(array)
+        if array.compressed:
+            return _copied(array, sorted(set(used)))
+        return _columns(array) if array.fortran else _read_in_place(array)
     except _UNREADABLE as error:
         if disk_error(error) is not None:
             raise
         raise _not_arrays(array.path, error) from error
 
 
-def _mapped(array: StoredArray) -> Rows:
+def _read_in_place(array: StoredArray) -> Rows:
     with zipfile.ZipFile(array.path) as archive, archive.open(array.member) as member:
         _check(member)
     with array.path.open("rb") as file:
+        identity = identity_of(os.fstat(file.fileno()))
         file.seek(array.member.header_offset)
         header = file.read(_LOCAL_HEADER.size)
-        name, extra = _LOCAL_HEADER.unpack(header)
-        values = np.memmap(
-            file,
-            array.dtype,
-            "r",
-            offset=array.member.header_offset + _LOCAL_HEADER.size + name + extra + array.start,
-            shape=array.shape,
-            order="F" if array.fortran else "C",
-        )
+    name, extra = _LOCAL_HEADER.unpack(header)
+    begin = array.member.header_offset + _LOCAL_HEADER.size + name + extra + array.start
+    size = array.dtype.itemsize * math.prod(array.shape[1:])
+
+    def read(row: int) -> NDArray[Any]:
+        with array.path.open("rb") as file:
+            file.seek(begin + row * size)
+            values = file.read(size)
+            if identity_of(os.fstat(file.fileno())) != identity or len(values) < size:
+                hint = "Start again once the file no longer changes."
+                raise UsageError(f"{changed_message([array.path])}.", hint=hint)
+        return np.frombuffer(values, array.dtype).reshape(1, *array.shape[1:])
+
+    return read
+
+
+def _columns(array: StoredArray) -> Rows:
+    with tempfile.TemporaryFile() as copy:
+        with zipfile.ZipFile(array.path) as archive, archive.open(array.member) as member:
+            _skip(member, array.start)
+            shutil.copyfileobj(member, copy, _BLOCK)
+        copy.flush()
+        values = np.memmap(copy, array.dtype, "r", shape=array.shape, order="F")
     return lambda row: np.array(values[row : row + 1])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import sys
 from pathlib import Path
@@ -217,20 +218,25 @@ def _undecodable(data: NDArray[np.uint8], name: str) -> ImageError:
 def _read_bands(path: Path, suffix: str) -> NDArray[Any]:
     """Every channel of a file: [H, W] or [H, W, C]."""
     if suffix == ".npy":
-        if not path.is_file():
-            raise _missing(path)
-        try:
-            loaded = np.load(path, allow_pickle=False, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise ImageError(f"{path} is not a readable NumPy array: {error}.") from error
-        if not isinstance(loaded, np.ndarray) or loaded.ndim not in (2, 3):
-            raise ImageError(f"{path} must contain a single array [H, W] or [H, W, C].")
-        if loaded.shape[0] * loaded.shape[1] > MAX_PIXELS or loaded[:1, :1].size > MAX_CHANNELS:
-            raise ImageError(
-                f"{path} contains an array of shape {list(loaded.shape)}, which is too large for an image."
-            )
-        return np.array(loaded)
+        return _read_npy(path)
     return _bands_in(_bytes_of(path), str(path))
+
+
+def _read_npy(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        shape = np.shape(np.load(path, allow_pickle=False, mmap_mode="r"))  # from the header
+        if len(shape) in (2, 3):
+            if shape[0] * shape[1] > MAX_PIXELS or math.prod(shape[2:]) > MAX_CHANNELS:
+                raise ImageError(f"{path} contains an array of shape {list(shape)}, which is too large for an image.")
+            # not from the map: if the file becomes shorter meanwhile, SIGBUS ends the process
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"{path} is not a readable NumPy array: {error}.") from error
+    raise ImageError(f"{path} must contain a single array [H, W] or [H, W, C].")
 
 
 def _bands_in(data: NDArray[np.uint8], name: str) -> NDArray[Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import HANG
 
 from adaptrt.backends.tensorrt.generations import RTX
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
@@ -156,6 +160,35 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(GraphError, match="not a readable ONNX file|holds no ONNX graph"):
         read_onnx(tmp_path / "m.onnx")
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    """It is not mapped into memory: SIGBUS would end the process without a message."""
+    model = make_model()
+    model.graph.node[0].doc_string = "longer than what is read ahead" * 10_000
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from pathlib import Path
+        from adaptrt.errors import GraphError
+        from adaptrt.onnxfile import reader
+        path, node = Path(sys.argv[1]), reader._node
+        def truncating(data):
+            os.truncate(path, 0)
+            return node(data)
+        reader._node = truncating
+        try:
+            reader.read_onnx(path)
+        except GraphError as error:
+            print(error.message)
+        """
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "m.onnx")], capture_output=True, text=True, timeout=HANG
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "m.onnx is not a readable ONNX file" in ended.stdout
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_columns_first_are_read_where_they_are_not_compressed(tmp_path: Path) ->
     with pytest.raises(UsageError, match="in Fortran order") as refused:
         data_of(tmp_path / "rows.npz")
     assert "ascontiguousarray" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_file_that_shrinks_between_rows(tmp_path: Path, order: Any) -> None:
+    """A memory map of it would end the process by SIGBUS."""
+    rows = np.array(rows_of(4), order=order)
+    np.savez(tmp_path / "rows.npz", values=rows)
+    batches = iter(data_of(tmp_path / "rows.npz", batch=1))
+    np.testing.assert_array_equal(next(batches)["values"], rows[:1])
+    os.truncate(tmp_path / "rows.npz", 0)
+    if order == "F":  # copied before
+        np.testing.assert_array_equal(next(batches)["values"], rows[1:2])
+    else:
+        with pytest.raises(UsageError, match=r"rows.npz changed during the run") as refused:
+            next(batches)
+        assert refused.value.hint
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])

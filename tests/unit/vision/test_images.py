@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -168,6 +169,21 @@ def test_bands_of_files_and_arrays(tmp_path: Path, channels: int) -> None:
     assert cv2.imwritemulti(str(tmp_path / "bands.tif"), [pixels[..., band] for band in range(channels)])
     assert np.array_equal(read_image(tmp_path / "bands.tif", channels), pixels)
     assert tmp_path / "bands.npy" in find_images(tmp_path)
+
+
+def test_an_array_file_that_shrinks_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory map of it would end the process by SIGBUS."""
+    path, load = tmp_path / "bands.npy", np.load
+    np.save(path, np.zeros((100, 100, 4), np.uint8))
+
+    def truncating(*args: object, **options: object) -> object:
+        found = load(*args, **options)
+        os.truncate(path, 128)
+        return found
+
+    monkeypatch.setattr(np, "load", truncating)
+    with pytest.raises(ImageError, match="not a readable NumPy array"):
+        read_image(path, 4)
 
 
 def test_what_a_framework_gets_of_a_file(tmp_path: Path) -> None:

@@ -191,14 +191,17 @@ def test_a_build_that_fails(
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("share", [1, 0.5, 0], ids=["rewritten", "truncated", "emptied"])
 def test_a_file_that_changes_during_the_build(
-    model: Path, stand_in_process: Callable[..., None], tmp_path: Path
+    share: float, model: Path, stand_in_process: Callable[..., None], tmp_path: Path
 ) -> None:
+    """Whether the build process reads it before, while or after it changes: then its error is about the change, too."""
     stand_in_process("ok")
+    content = model.read_bytes()
 
     class Replacing(Heard):
         def stage(self, name: str) -> None:
-            model.write_bytes(model.read_bytes())
+            model.write_bytes(content[: int(share * len(content))])
 
     with pytest.raises(BuildError, match="model.onnx changed during the run") as caught:
         build_engine_file(model, tmp_path / "best.engine", spec=SPEC, watcher=Replacing())

@@ -22,7 +22,7 @@ from adaptrt.backends.tensorrt.generations import default_target, generation_of
 from adaptrt.backends.tensorrt.manifest import LibraryRecord, Manifest, manifest_path
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.backends.tensorrt.records import built_of
-from adaptrt.errors import BuildError
+from adaptrt.errors import AdaptrtError, BuildError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.hashing import onnx_sha256
@@ -201,16 +201,29 @@ def build_engine(
         return found, True
     if timing_folder is None and cache_problem() is None:
         timing_folder = default_timing_folder()
-    build = engine_from_onnx(request, source.file, timing_folder=timing_folder, watcher=watcher)
-    manifest = make_manifest(build, request, source.sha256, sources)
-    changed = sources.changed()
-    if changed:
+    try:
+        build = engine_from_onnx(request, source.file, timing_folder=timing_folder, watcher=watcher)
+        manifest = make_manifest(build, request, source.sha256, sources)
+    except AdaptrtError as error:
+        require_unchanged(sources, error)  # half of a file that is written meanwhile is a reason to fail
+        raise
+    try:
+        require_unchanged(sources)
+    except BuildError:
         plan.unlink()
-        raise BuildError(f"{changed_message(changed)}.", hint="Build again once the file no longer changes.")
+        raise
     manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
     if key:
         keep_engine(key, plan, manifest)
     return manifest, False
+
+
+def require_unchanged(sources: SourceFiles, cause: AdaptrtError | None = None) -> None:
+    """Raise a ``BuildError`` if a file that was read has changed since."""
+    changed = sources.changed()
+    if changed:
+        hint = "Build again once the file no longer changes."
+        raise BuildError(f"{changed_message(changed)}.", hint=hint) from cause
 
 
 @dataclass(frozen=True)

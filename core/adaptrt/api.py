@@ -338,15 +338,14 @@ def load(
     This is faster with many threads, but results can differ in the last digits, depending on the batch.
     """
     from adaptrt.pipeline.load import load as open_model
+    from adaptrt.specs.backends import OpenOptions
 
-    return open_model(
-        Path(path),
+    options = OpenOptions(
         device=device,
         custom_ops=paths_of(custom_ops),
-        allow_host_code=allow_host_code,
         plugin_libs=paths_of(plugin_libs),
-        plugins_file=path_of(plugins_file),
+        allow_host_code=allow_host_code,
         cpu_images=cpu_images,
         gpu_jpeg=gpu_jpeg,
-        join_calls=join_calls,
     )
+    return open_model(Path(path), options, plugins_file=path_of(plugins_file), join_calls=join_calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,10 +75,16 @@ print("LOADED", *(name for name in [*commands, *executors] if name in sys.module
     assert done.stdout.partition("LOADED")[2].split() == []
 
 
-def imports_of(path: Path) -> list[tuple[str, str]]:
-    """Each import as (module, name); the name is empty for ``import module``."""
+class WithoutTypes(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
+def imports_of(path: Path, *, types: bool = True) -> list[tuple[str, str]]:
+    """Each import as (module, name); the name is empty for ``import module``. ``types``: also those for type checkers alone."""
     found: list[tuple[str, str]] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree if types else WithoutTypes().visit(tree)):
         if isinstance(node, ast.Import):
             found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -98,6 +105,29 @@ def test_a_plugin_imports_public_names_only(path: Path) -> None:
             assert name in adaptrt.__all__ or f"adaptrt.{name}" in submodules, f"{name} is not public"
         elif top == "adaptrt":
             assert module.startswith(submodules), f"from {module} import {name}: import it from adaptrt"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports inside functions count: two modules that need each other are one subject, or one of them does too much."""
+    modules = {}
+    for path in [*sorted((ROOT / "core" / "adaptrt").rglob("*.py")), *ADAPTERS, *EXTENSIONS]:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        start = next(index for index, part in enumerate(parts) if re.fullmatch("adaptrt(_[a-z]+)?", part))
+        modules[".".join(parts[start:]).removesuffix(".__init__")] = path
+    imported = {
+        name: {
+            found
+            for module, member in imports_of(path, types=False)
+            if (found := f"{module}.{member}" if f"{module}.{member}" in modules else module) in modules
+        }
+        for name, path in modules.items()
+    }
+    left = {name: found - {name} for name, found in imported.items()}
+    while free := {name for name, found in left.items() if not found}:
+        left = {name: found - free for name, found in left.items() if name not in free}
+    while unused := left.keys() - set().union(*left.values()):
+        left = {name: found for name, found in left.items() if name not in unused}
+    assert left == {}
 
 
 def test_there_are_plugins_to_look_at() -> None:

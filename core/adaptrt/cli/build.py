@@ -57,8 +57,8 @@ def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     import shlex
 
     from adaptrt.api import run_build
-    from adaptrt.cli.output import run_and_show
     from adaptrt.cli.request import build_request_from_flags
+    from adaptrt.cli.run_and_show import run_and_show
 
     request = build_request_from_flags(flags, command=f"adaptrt build {shlex.join(arguments(ctx))}", verbose=verbose)
     run_and_show(run_build, request, verbose=verbose, quiet=quiet, as_json=as_json)

@@ -124,7 +124,7 @@ def convert(
             print_plan(plan, quiet=quiet)
         return
     from adaptrt.api import run_request
-    from adaptrt.cli.output import run_and_show
+    from adaptrt.cli.run_and_show import run_and_show
 
     run_and_show(run_request, request, verbose=verbose, quiet=quiet, as_json=as_json)
 

@@ -13,6 +13,7 @@ from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.given import arguments
+from adaptrt.cli.inside_flags import opening_from_flags
 from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import known_device
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from adaptrt.evaluation.request import EvaluationRequest
     from adaptrt.evaluation.subjects import Subject
 
-_AS_GIVEN = ("batch", "limit", "device", "adapter", "source", "trust_checkpoint", "allow_host_code")
+_AS_GIVEN = ("batch", "limit", "adapter", "source", "trust_checkpoint")
 
 MODEL, DATA = "Models", "Images and results"
 
@@ -134,8 +135,7 @@ def evaluation_request_from_flags(flags: Mapping[str, Any]) -> EvaluationRequest
         params=params,
         adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
         weights=Path(flags["weights"]) if flags["weights"] else None,
-        plugin_libs=tuple(map(Path, flags["plugin_libs"])),
-        custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
+        options=opening_from_flags(flags),
         plugins_file=Path(flags["plugins_file"]) if flags["plugins_file"] else None,
         score=not flags["format_only"],
         **{name: flags[name] for name in _AS_GIVEN},

@@ -6,18 +6,14 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
 
 import click
 
 from adaptrt.errors import OutputError
 from adaptrt.json_text import json_text
 from adaptrt.rendering.printable import printable, printable_json, printable_styled
-
-if TYPE_CHECKING:
-    from adaptrt.report import Report
-    from adaptrt.request import Request
 
 
 def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
@@ -60,20 +56,6 @@ def discard_output(stream: TextIO) -> None:
         place = os.open(os.devnull, os.O_WRONLY)
         os.dup2(place, stream.fileno())
         os.close(place)
-
-
-def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Run a conversion or a build with its progress on standard error, and its outcome on standard output."""
-    from adaptrt.cli.progress import choose_observer
-
-    with redirect_stdout_to_stderr(verbose), choose_observer(quiet=quiet) as observer:
-        report = run(request, observer=observer)
-    if as_json:
-        echo_json_text(report.to_json())
-    elif not quiet:
-        from adaptrt.rendering.terminal import print_summary, stdout_console
-
-        print_summary(stdout_console(), report, verbose=bool(verbose), image=request.image)
 
 
 @contextlib.contextmanager

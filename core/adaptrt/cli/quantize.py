@@ -64,7 +64,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     import shlex
 
     from adaptrt.api import run_build
-    from adaptrt.cli.output import run_and_show
+    from adaptrt.cli.run_and_show import run_and_show
     from adaptrt.errors import UsageError
     from adaptrt.request import BuildRequest, ShapeRequest
     from adaptrt.specs import parse_shapes

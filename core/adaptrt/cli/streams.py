@@ -76,12 +76,9 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
         with redirect_stdout_to_stderr(request.verbose):
             opened = stack.enter_context(
                 load(
-                    request.model,
-                    device=options.device,
-                    custom_ops=options.custom_ops,
-                    allow_host_code=options.allow_host_code,
-                    plugin_libs=options.plugin_libs,
-                    plugins_file=options.plugins_file,
+                    Path(request.model),
+                    options.open_options,
+                    plugins_file=options.plugins_path,
                     adoption=options.adoption,
                 )
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from adaptrt.errors import UsageError
 from adaptrt.specs.adoption import Adoption
+from adaptrt.specs.backends import OpenOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class EvaluationRequest:
     - ``adapter``, ``source``, ``weights`` and ``trust_checkpoint``, for eager: as passed to ``convert``
     - ``adoption``: the user's description of files that adaptrt did not write
     - ``images``: the folder of the images, if the task's data set has them elsewhere
-    - ``plugin_libs`` and ``custom_ops``: libraries for TensorRT and for ONNX Runtime
+    - ``options``: how files are opened; a backend that does not run on their device uses its default
     - ``score``: whether scores are computed
     """
 
@@ -32,15 +33,12 @@ class EvaluationRequest:
     batch: int | None = None
     limit: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    device: str | None = None
+    options: OpenOptions = field(default_factory=OpenOptions)
     adoption: Adoption | None = None
     adapter: str | None = None
     source: str | None = None
     weights: Path | None = None
     trust_checkpoint: bool = False
-    allow_host_code: bool = False
-    plugin_libs: tuple[Path, ...] = ()
-    custom_ops: tuple[Path, ...] = ()
     plugins_file: Path | None = None
     score: bool = True
 

@@ -18,6 +18,7 @@ from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
 from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
+from adaptrt.specs.backends import OpenOptions
 from adaptrt.specs.tasks import HasFigures
 from adaptrt.store.model_files import require_labeled_images
 
@@ -71,14 +72,16 @@ def evaluate(
         batch=batch,
         limit=limit,
         params=dict(params or {}),
-        device=device,
+        options=OpenOptions(
+            device=device,
+            custom_ops=tuple(map(Path, custom_ops)),
+            plugin_libs=tuple(map(Path, plugin_libs)),
+            allow_host_code=allow_host_code,
+        ),
         adapter=adapter,
         source=None if source is None else os.fspath(source),
         weights=Path(weights) if weights else None,
         trust_checkpoint=trust_checkpoint,
-        allow_host_code=allow_host_code,
-        plugin_libs=tuple(map(Path, plugin_libs)),
-        custom_ops=tuple(map(Path, custom_ops)),
         plugins_file=Path(plugins_file) if plugins_file else None,
         score=score,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptrt.errors import UsageError, did_you_mean
@@ -34,15 +34,10 @@ class Subject:
         if self.backend == EAGER:
             assert origin is not None
             return load_reference(self.path, origin, plugins_file=request.plugins_file)
-        return load(
-            self.path,
-            device=request.device if request.device and runs_on(BACKENDS.find(self.backend), request.device) else None,
-            allow_host_code=request.allow_host_code,
-            plugin_libs=request.plugin_libs,
-            custom_ops=request.custom_ops,
-            plugins_file=request.plugins_file,
-            adoption=request.adoption,
-        )
+        options = request.options
+        if options.device is not None and not runs_on(BACKENDS.find(self.backend), options.device):
+            options = replace(options, device=None)
+        return load(self.path, options, plugins_file=request.plugins_file, adoption=request.adoption)
 
 
 def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subject]:

@@ -31,16 +31,7 @@ class LocalExecutor:
         """The model, with its warnings passed on."""
         from adaptrt.pipeline.load import load
 
-        with load(
-            model,
-            device=options.device,
-            custom_ops=options.custom_ops,
-            allow_host_code=options.allow_host_code,
-            plugin_libs=options.plugin_libs,
-            plugins_file=options.plugins_file,
-            adoption=options.adoption,
-            threads=options.threads,
-        ) as opened:
+        with load(model, options.open_options, plugins_file=options.plugins_path, adoption=options.adoption) as opened:
             for warning in opened.warnings:
                 options.warn(warning)
             yield opened

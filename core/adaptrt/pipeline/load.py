@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from adaptrt.sources.find import Named
 
 
+DEFAULTS = OpenOptions()
 _SPECS = 32
 
 
@@ -170,53 +171,30 @@ def _is_array(image: Any) -> bool:
 
 
 def load(
-    path: str | Path,
+    path: Path,
+    options: OpenOptions = DEFAULTS,
     *,
-    device: str | None = None,
-    custom_ops: Sequence[str | Path] = (),
-    allow_host_code: bool = False,
-    plugin_libs: Sequence[str | Path] = (),
-    plugins_file: str | Path | None = None,
+    plugins_file: Path | None = None,
     adoption: Adoption | None = None,
-    threads: int | None = None,
-    cuda_graphs: bool = True,
-    cpu_images: bool = False,
-    gpu_jpeg: bool = False,
     join_calls: int = 1,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
     Another file is opened if it says how to use it (metadata of Ultralytics, files of MMDeploy, outputs of EfficientNMS), or ``adoption`` does.
-
-    ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine). ``threads`` limits the CPU threads, with a
-    backend that runs on a CPU. ``cuda_graphs=False`` enqueues every call of an engine; ``cpu_images=True`` preprocesses all images on
-    the CPU, also where the GPU could. ``gpu_jpeg=True`` decodes JPEG files on the GPU, with an engine.
     ``join_calls=8``: calls with one image that begin while others run, in other threads, run together, at most so many.
     """
-    path = Path(path)
     require_model_file(path)
-    require_libraries("--plugin-lib", plugin_libs)
-    require_libraries("--ort-custom-ops", custom_ops)
+    require_libraries("--plugin-lib", options.plugin_libs)
+    require_libraries("--ort-custom-ops", options.custom_ops)
     backend = require_backend(path)
-    options = OpenOptions(
-        device=device,
-        custom_ops=tuple(map(Path, custom_ops)),
-        plugin_libs=tuple(map(Path, plugin_libs)),
-        allow_host_code=allow_host_code,
-        threads=threads,
-        cuda_graphs=cuda_graphs,
-        cpu_images=cpu_images,
-        gpu_jpeg=gpu_jpeg,
-    )
     runner = backend.open(path, options)
     try:
-        if gpu_jpeg and not hasattr(runner, "decoded"):
+        if options.gpu_jpeg and not hasattr(runner, "decoded"):
             raise UsageError(
                 f"gpu_jpeg requires an engine; {path.name} runs in {backend.title}.", hint="Omit gpu_jpeg."
             )
         spec, note = _spec_of(runner, path, backend, adoption or Adoption())
-        plugins = Path(plugins_file) if plugins_file else None
-        model = Model(runner, spec, path, plugins_file=plugins, join_calls=join_calls)
+        model = Model(runner, spec, path, plugins_file=plugins_file, join_calls=join_calls)
     except AdaptrtError:
         runner.close()
         raise

@@ -6,9 +6,11 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ImageError, UsageError
+from adaptrt.specs.backends import OpenOptions
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
@@ -54,15 +56,15 @@ class Predictor:
         self.path = os.fspath(path)
         self.params = dict(params or {})
         self.batch = batch
-        self._options = {
-            "threads": threads,
-            "device": device,
-            "custom_ops": tuple(os.fspath(library) for library in custom_ops),
-            "allow_host_code": allow_host_code,
-            "plugin_libs": tuple(os.fspath(library) for library in plugin_libs),
-            "plugins_file": None if plugins_file is None else os.fspath(plugins_file),
-            "adoption": adoption,
-        }
+        self._options = OpenOptions(
+            device=device,
+            custom_ops=tuple(map(Path, custom_ops)),
+            plugin_libs=tuple(map(Path, plugin_libs)),
+            allow_host_code=allow_host_code,
+            threads=threads,
+        )
+        self._plugins_file = None if plugins_file is None else Path(plugins_file)
+        self._adoption = adoption
         self._model: Model | None = None
         self._lock = threading.Lock()
 
@@ -93,7 +95,9 @@ class Predictor:
             if self._model is None:
                 from adaptrt.pipeline.load import load
 
-                self._model = load(self.path, **self._options)  # type: ignore[arg-type]
+                self._model = load(
+                    Path(self.path), self._options, plugins_file=self._plugins_file, adoption=self._adoption
+                )
             return self._model
 
     def close(self) -> None:

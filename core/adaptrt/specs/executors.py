@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adaptrt.specs.adoption import Adoption
+from adaptrt.specs.backends import OpenOptions
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.specs.registry import Registry
 
@@ -41,6 +42,21 @@ class ExecutorOptions:
     threads: int | None = None
     own: Any = None
     warn: Callable[[str], None] = _ignore
+
+    @property
+    def open_options(self) -> OpenOptions:
+        """How the file is opened."""
+        return OpenOptions(
+            device=self.device,
+            custom_ops=tuple(map(Path, self.custom_ops)),
+            plugin_libs=tuple(map(Path, self.plugin_libs)),
+            allow_host_code=self.allow_host_code,
+            threads=self.threads,
+        )
+
+    @property
+    def plugins_path(self) -> Path | None:
+        return None if self.plugins_file is None else Path(self.plugins_file)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,13 +64,15 @@ def test_libraries_reach_the_backends(
     """As predict takes them: without, a model with operators of its own could be converted and not evaluated."""
     from adaptrt.evaluation import subjects
 
-    seen: list[dict[str, Any]] = []
+    seen: list[Any] = []
     load = subjects.load
+    Path("my.so").touch()
+    Path("ops.so").touch()
     words = ("--plugin-lib", "my.so", "--ort-custom-ops", "ops.so")
     with monkeypatch.context() as patched:
-        patched.setattr(subjects, "load", lambda path, **given: (seen.append(given), load(path))[1])
+        patched.setattr(subjects, "load", lambda path, options, **_: (seen.append(options), load(path))[1])
         assert adaptrt("evaluate", converted, "--data", "val", *words).code == 0
-    assert (seen[0]["plugin_libs"], seen[0]["custom_ops"]) == ((Path("my.so"),), (Path("ops.so"),))
+    assert (seen[0].plugin_libs, seen[0].custom_ops) == ((Path("my.so"),), (Path("ops.so"),))
     result = adaptrt("evaluate", converted, "--data", "val", "--ort-custom-ops", "ops.so")
     assert result.code != 0
     assert "ops.so" in result.err

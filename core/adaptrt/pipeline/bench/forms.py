@@ -135,16 +135,7 @@ def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cud
         options = replace(options, device=None)
     on_cpu = (options.device or backend.devices[0]).partition(":")[0] == "cpu"
     try:
-        model = load(
-            path,
-            device=options.device,
-            custom_ops=options.custom_ops,
-            allow_host_code=options.allow_host_code,
-            plugin_libs=options.plugin_libs,
-            plugins_file=request.plugins_file,
-            threads=options.threads,
-            cuda_graphs=cuda_graphs,
-        )
+        model = load(path, options, plugins_file=request.plugins_file)
     except ModelError as without:
         if not runs_onnx(backend):
             raise

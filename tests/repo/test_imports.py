@@ -12,6 +12,11 @@ import pytest
 
 import adaptrt
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorrt", "torch", "ultralytics")
 SUBMODULES = (
@@ -128,6 +133,15 @@ def test_no_module_imports_itself_through_others() -> None:
     while unused := left.keys() - set().union(*left.values()):
         left = {name: found for name, found in left.items() if name not in unused}
     assert left == {}
+
+
+def test_the_layers_of_the_page_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    checked = [re.findall(r"\w+", layer) for layer in contracts[0]["layers"]]
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text("utf-8")
+    block = page.partition("## Layers\n\n```text\n")[2].partition("```")[0]
+    shown = [match[0].split(" | ") for line in block.splitlines() if (match := re.match(r"\w+( \| \w+)*", line))]
+    assert shown == [layer for layer in checked if layer != ["__main__"]]
 
 
 def test_there_are_plugins_to_look_at() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt import CheckpointError
 from adaptrt.checkpoint import is_safetensors, read_checkpoint, read_state_dict
+from adaptrt_mmdet.labels import names_in
 
 if TYPE_CHECKING:
     import torch
@@ -72,10 +73,4 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
 def _labels(meta: Mapping[Any, Any]) -> tuple[str, ...]:
     """``dataset_meta`` (mmdet 3, in either case) or ``CLASSES`` (mmdet 2)."""
     dataset = meta.get("dataset_meta")
-    for place in (dataset if isinstance(dataset, Mapping) else {}, meta):
-        names = place.get("classes") or place.get("CLASSES")
-        if isinstance(names, str):
-            return (names,)
-        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-            return tuple(names)
-    return ()
+    return names_in(dataset if isinstance(dataset, Mapping) else {}, meta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptrt_mmdet.registered import only_registered
@@ -22,6 +23,17 @@ def class_names(config: Config, checkpoint: Checkpoint | None, count: int) -> tu
     return tuple(str(number) for number in range(count))
 
 
+def names_in(*tables: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The class names in the first table that has some, under ``classes`` or, from mmdet 2, ``CLASSES``."""
+    for table in tables:
+        names = table.get("classes") or table.get("CLASSES")
+        if isinstance(names, str):
+            return (names,)
+        if isinstance(names, (list, tuple)) and all(isinstance(name, (str, int)) for name in names):
+            return tuple(map(str, names))
+    return ()
+
+
 def _datasets(config: Config) -> list[Any]:
     loaders = [config.get(name) or {} for name in ("test_dataloader", "val_dataloader", "train_dataloader")]
     found = [loader.get("dataset") or {} for loader in loaders]
@@ -29,13 +41,7 @@ def _datasets(config: Config) -> list[Any]:
 
 
 def _from_config(config: Config) -> tuple[str, ...]:
-    for place in (*(dataset.get("metainfo") or {} for dataset in _datasets(config)), config.get("metainfo") or {}):
-        names = place.get("classes") or place.get("CLASSES")
-        if isinstance(names, str):
-            return (names,)
-        if isinstance(names, (list, tuple)):
-            return tuple(map(str, names))
-    return ()
+    return names_in(*(dataset.get("metainfo") or {} for dataset in _datasets(config)), config.get("metainfo") or {})
 
 
 def _from_dataset(config: Config) -> tuple[str, ...]:

@@ -180,6 +180,8 @@ def _value(key: str, value: str) -> str:
 
 
 def _text(line: _Line) -> str:
+    from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
+
     model, *images = [line.model, *line.sources] if line.model else [*line.sources, ""][: len(line.sources) or 1]
     words = []
     if line.command != "doctor":
@@ -189,7 +191,7 @@ def _text(line: _Line) -> str:
     if line.command == "evaluate" and not any(word.startswith("--data") for word in line.rest):
         line.rest.append("--data DATA")
     first = ""
-    if line.command not in ("convert", "doctor") and PurePath(model).suffix in (".pt", ".pth", ".yaml"):
+    if line.command not in ("convert", "doctor") and model.endswith((*CHECKPOINT_SUFFIXES, ".yaml")):
         words[0] = shlex.quote(str(PurePath(model).with_suffix(".onnx")))
         first = f"adaptrt convert {shlex.quote(model)} && "
     return first + " ".join(["adaptrt", line.command, *words, *line.rest])

@@ -194,9 +194,8 @@ def _require_data(key: str, value: Any, parsed: Any) -> None:
     try:
         require_data(nested)
     except CheckpointError as error:
-        raise UsageError(
-            f"--set cfg.{key}={value}: {error.message}", hint="If you trust it, write it in your config file."
-        ) from error
+        hint = (error.hint or HINT).replace(HINT, "If you trust it, write it in your config file.")
+        raise UsageError(f"--set cfg.{key}={value}: {error.message}", hint=hint) from error
 
 
 def _item(parent: Any, part: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from narrow_detr import CONFIG, FIXTURE, NARROW
 
-from adaptrt import CheckpointError, ModelError
+from adaptrt import CheckpointError, UsageError
 from adaptrt_mmdet.build import build_detector
 from adaptrt_mmdet.checkpoints import open_checkpoint
 from adaptrt_mmdet.configs import load_config
@@ -138,7 +138,7 @@ def test_files_that_are_no_checkpoints(saved: Callable[[Any], Path], content: An
 
 
 def test_an_unknown_model_gets_a_suggestion() -> None:
-    with pytest.raises(ModelError, match="Did you mean 'DETR'"):
+    with pytest.raises(UsageError, match="Did you mean 'DETR'. If you trust it, write it in your config file."):
         build_detector(load_config(str(CONFIG), {"model.type": "DETRR"}), None)
 
 

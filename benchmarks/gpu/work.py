@@ -127,16 +127,31 @@ def build_one(
     timing: str = "timing",
 ) -> float:
     """Seconds; ``timing`` is the folder of the timing cache."""
-    from adaptrt.backends.tensorrt.build.engine import build_engine_file
+    from adaptrt.backends.tensorrt.build.engine import build_engine
+    from adaptrt.backends.tensorrt.generations import default_target
+    from adaptrt.backends.tensorrt.manifest import manifest_path
+    from adaptrt.onnxfile.graph_spec import spec_of_graph
+    from adaptrt.onnxfile.reader import read_onnx
+    from adaptrt.specs import precision_named
+    from adaptrt.specs.backends import BackendRequest
+    from adaptrt.store.workspace import workspace
 
-    manifest = build_engine_file(
-        work.onnx(graph),
-        work.engine(name),
-        precision=precision,
-        keep_fp32=keep_fp32,
-        options=options,
-        timing_folder=work.folder / timing,
-    )
+    file, engine = read_onnx(work.onnx(graph)), work.engine(name)
+    engine.parent.mkdir(parents=True, exist_ok=True)
+    with workspace(engine.parent, engine.stem) as folder:
+        request = BackendRequest(
+            onnx_path=work.onnx(graph),
+            output=folder / "plan",
+            spec=file.spec or spec_of_graph(file),
+            precision=precision_named(precision),
+            target=default_target(),
+            keep_fp32=keep_fp32,
+            options=options,
+            cache=False,
+        )
+        manifest, _ = build_engine(request, timing_folder=work.folder / timing)
+        manifest_path(request.output).replace(manifest_path(engine))
+        request.output.replace(engine)
     return manifest.build_seconds
 
 

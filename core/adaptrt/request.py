@@ -287,8 +287,13 @@ class Request:
             raise UsageError(
                 f"Opset {self.opset} is too old.", hint="Use 11 or later; every TensorRT since 8.6 supports 17."
             )
-        for pattern in (*self.keep_fp32, *self.keep_fp16, *self.quantize_also):
-            compile_pattern(pattern)
+        for flag, patterns in (
+            ("--keep-fp32", self.keep_fp32),
+            ("--keep-fp16", self.keep_fp16),
+            ("--quantize-also", self.quantize_also),
+        ):
+            for pattern in patterns:
+                compile_pattern(pattern, flag)
 
     def _require_quantizing(self, precision: Precision) -> None:
         """Reject calibration and labeled data for a precision that is not quantized: they would have no effect."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from adaptrt.errors import UsageError, did_you_mean
@@ -11,7 +11,7 @@ from adaptrt.evaluation.request import EvaluationRequest
 from adaptrt.pipeline.beside import report_of
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference
-from adaptrt.specs.backends import BACKENDS, ChecksRuntime, runs_on
+from adaptrt.specs.backends import BACKENDS, ChecksRuntime, fitting_options
 from adaptrt.store.model_files import require_backend, require_model_file
 
 EAGER = "eager"
@@ -34,9 +34,7 @@ class Subject:
         if self.backend == EAGER:
             assert origin is not None
             return load_reference(self.path, origin, plugins_file=request.plugins_file)
-        options = request.options
-        if options.device is not None and not runs_on(BACKENDS.find(self.backend), options.device):
-            options = replace(options, device=None)
+        options = fitting_options(BACKENDS.find(self.backend), request.options)
         return load(self.path, options, plugins_file=request.plugins_file, adoption=request.adoption)
 
 

@@ -106,7 +106,7 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str], flag: str = "
     """Names of the nodes that match a pattern of ``--keep-fp32``, or of another ``flag``; a pattern without a match is an error."""
     found: set[str] = set()
     for pattern in patterns:
-        compiled = compile_pattern(pattern)
+        compiled = compile_pattern(pattern, flag)
         names = [node.name for node in nodes if compiled.search(node.name) or compiled.fullmatch(node.operator)]
         if not names:
             operators = sorted({node.operator for node in nodes})

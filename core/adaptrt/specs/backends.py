@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -185,8 +185,7 @@ class KnowsIssues(Protocol):
     """A backend that known issues can refer to."""
 
     def issue_platform(self, target: Target, device: int = 0) -> dict[str, str]:
-        """``product`` (``tensorrt`` or ``rtx``), the installed ``version`` and the GPU's compute ``capability``; empty
-        values are not known."""
+        """``product`` (as in known issues), installed ``version`` and compute ``capability``; empty values are not known."""
         ...
 
 
@@ -300,6 +299,11 @@ def build_options_of(backend: Backend) -> Collection[str]:
 def runs_on(backend: Backend, device: str) -> bool:
     """Whether the files of a backend run on this kind of device: ``cpu``, ``cuda`` or ``cuda:1``."""
     return device.partition(":")[0] in backend.devices
+
+
+def fitting_options(backend: Backend, options: OpenOptions) -> OpenOptions:
+    """The options, with the backend's default device if its files do not run on the one in them."""
+    return options if options.device is None or runs_on(backend, options.device) else replace(options, device=None)
 
 
 def default_backends() -> list[Backend]:

@@ -81,14 +81,14 @@ FLAGS: Mapping[str, str] = {
 BUILD_OPTIONS = tuple(one.name for one in fields(BuildOptions))
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern of ``--keep-fp32``."""
+def compile_pattern(pattern: str, name: str) -> re.Pattern[str]:
+    """A pattern of nodes; ``name`` is the option with this value."""
     try:
         return re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"--keep-fp32 {pattern!r} is not a valid regular expression: {error}.",
-            hint="The pattern is searched in node names and matched against operators: --keep-fp32 '/head/.*' --keep-fp32 Softmax",
+            f"{name} {pattern!r} is not a valid regular expression: {error}.",
+            hint=f"The pattern is searched in node names and matched against operators: {name} '/head/.*' {name} Softmax",
         ) from error
 
 

@@ -77,6 +77,6 @@ def read_recipe(path: Path) -> Recipe:
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise UsageError(f"{path}: {name} must be a list of strings.", hint=f'For example: {name} = ["^/head/"]')
         for one in value:
-            compile_pattern(one)
+            compile_pattern(one, f"--{name}")
         patterns[name.replace("-", "_")] = tuple(value)
     return Recipe(precision, **patterns, found=found)

@@ -1,4 +1,4 @@
-"""The trained fixture through whole conversions, held against mmdet's own road."""
+"""The trained fixture through whole conversions, compared with mmdet's own inference."""
 
 from __future__ import annotations
 

@@ -162,6 +162,12 @@ def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
         (("--plugin-lib", "libops.so"), 2, "--plugin-lib: file not found: libops.so."),
         (("--ort-custom-ops", "libops.so"), 2, "--ort-custom-ops: file not found: libops.so."),
         (("--keep-fp32", "["), 2, "--keep-fp32 '[' is not a valid regular expression"),
+        (("--int8", "--calib", ".", "--keep-fp16", "["), 2, "--keep-fp16 '[' is not a valid regular expression"),
+        (
+            ("--int8", "--calib", ".", "--quantize-also", "["),
+            2,
+            "--quantize-also '[' is not a valid regular expression",
+        ),
         (("--opset", "99"), 2, "got 99."),
         (("--target", "8", "--bf16"), 2, "TensorRT 8 does not support precision bf16"),
         (("--target", "8", "--strip-weights"), 2, "TensorRT 8 does not support strip-weights"),

@@ -1,4 +1,4 @@
-"""The outline of ONNX files, read without the onnx package: held against the package itself."""
+"""The outline of ONNX files, read without the onnx package, compared with the package itself."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class PretendEngine:
 
 @pytest.fixture
 def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
-    """A conversion whose engine is pretended; ``change(name, array, inputs)`` makes it wrong."""
+    """A conversion with a simulated engine; ``change(name, array, inputs)`` makes it wrong."""
     install_extension("builds", BUILDS)
     opened: list[PretendEngine] = []
 

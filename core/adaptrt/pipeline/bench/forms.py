@@ -17,7 +17,7 @@ from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
 from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
 from adaptrt.pipeline.load import Model, load
-from adaptrt.specs.backends import Backend, KnowsOrigin, ReplaysGraphs, runs_on, runs_onnx
+from adaptrt.specs.backends import Backend, KnowsOrigin, ReplaysGraphs, fitting_options, runs_onnx
 from adaptrt.specs.runners import AllocatesInputs, Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 from adaptrt.vision.examples import example_arrays, image_noise
@@ -130,9 +130,7 @@ def _name(files: tuple[str, ...], number: int) -> str:
 
 
 def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cuda_graphs: bool) -> OpenForm:
-    options = replace(request.options, cuda_graphs=cuda_graphs)
-    if options.device is not None and not runs_on(backend, options.device):
-        options = replace(options, device=None)
+    options = fitting_options(backend, replace(request.options, cuda_graphs=cuda_graphs))
     on_cpu = (options.device or backend.devices[0]).partition(":")[0] == "cpu"
     try:
         model = load(path, options, plugins_file=request.plugins_file)

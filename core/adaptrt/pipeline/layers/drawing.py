@@ -17,7 +17,7 @@ from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
 from adaptrt.pipeline.layers.subjects import BuiltSubject, OnnxSubject, open_file
 from adaptrt.report import SourceLocation
-from adaptrt.specs.backends import OpenOptions, ShowsLayers
+from adaptrt.specs.backends import OpenOptions, ShowsLayers, fitting_options
 from adaptrt.specs.runners import TimesLayers
 from adaptrt.store.model_files import require_backend, require_model_file
 
@@ -256,9 +256,7 @@ def _take_times(
     source = subject.outline if isinstance(subject, OnnxSubject) else OnnxFiles().outline(_source(subject))
     samples, described = input_samples(request.inputs, spec_for(source, request.inputs))
     backend = require_backend(request.file)
-    device = (request.options.device or backend.devices[0]).partition(":")[0]
-    options = request.options if device in backend.devices else OpenOptions()
-    with closing(backend.open(request.file, options)) as runner:
+    with closing(backend.open(request.file, fitting_options(backend, request.options))) as runner:
         if not isinstance(runner, TimesLayers):
             raise UsageError(f"{backend.title} does not time layers.", hint="Use --color precision.")
         times = runner.layer_times(renamed(samples, subject.inputs)[0], request.runs)

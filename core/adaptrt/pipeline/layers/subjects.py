@@ -19,6 +19,7 @@ from adaptrt.specs.backends import (
     BuildOrigin,
     KnowsOrigin,
     OpenOptions,
+    fitting_options,
     onnx_backend,
     runs_onnx,
 )
@@ -325,8 +326,7 @@ def open_file(
     precision: str | None = None,
 ) -> GraphSubject:
     """A file of a backend. ``onnx`` and ``precision`` replace what is recorded about its build."""
-    device = options.device.partition(":")[0] if options.device else None
-    options = options if device in backend.devices else replace(options, device=None)
+    options = fitting_options(backend, options)
     if runs_onnx(backend):
         subject = OnnxSubject(path, options, workdir, files)
         if precision is not None:

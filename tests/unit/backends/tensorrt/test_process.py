@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import tensorrt_surfaces
+from engine_files import build_engine_file
 from patience import HANG, wait_until
 
-from adaptrt.backends.tensorrt.build.engine import BuildWatcher, build_engine_file
+from adaptrt.backends.tensorrt.build.engine import BuildWatcher
 from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
 from adaptrt.errors import BuildError, EngineError
@@ -240,7 +241,8 @@ def test_ctrl_c_ends_the_build(model: Path, stand_in_process: Callable[..., None
         f"""
         import signal
         from adaptrt.specs import InputSpec, ModelSpec, parse_shape
-        from adaptrt.backends.tensorrt.build.engine import BuildWatcher, build_engine_file
+        from adaptrt.backends.tensorrt.build.engine import BuildWatcher
+        from engine_files import build_engine_file
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell of the tests may have it ignored
         class Watcher(BuildWatcher):
             def stage(self, name):
@@ -289,7 +291,8 @@ def test_the_build_ends_with_its_parent(model: Path, stand_in_process: Callable[
         f"""
         import os, signal
         from adaptrt.specs import InputSpec, ModelSpec, parse_shape
-        from adaptrt.backends.tensorrt.build.engine import BuildWatcher, build_engine_file
+        from adaptrt.backends.tensorrt.build.engine import BuildWatcher
+        from engine_files import build_engine_file
         class Watcher(BuildWatcher):
             def stage(self, name):
                 if name == "build":

@@ -18,23 +18,17 @@ from adaptrt.backends.tensorrt.build.precision_report import (
 )
 from adaptrt.backends.tensorrt.build.process import run_build
 from adaptrt.backends.tensorrt.build.profiles import profiles_of
-from adaptrt.backends.tensorrt.generations import default_target, generation_of
+from adaptrt.backends.tensorrt.generations import generation_of
 from adaptrt.backends.tensorrt.manifest import LibraryRecord, Manifest, manifest_path
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.backends.tensorrt.records import built_of
 from adaptrt.errors import AdaptrtError, BuildError
 from adaptrt.onnxfile.files import OnnxFiles
-from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.hashing import onnx_sha256
-from adaptrt.onnxfile.reader import OnnxFile, read_onnx
-from adaptrt.specs import BuildOptions, ModelSpec, precision_named
+from adaptrt.onnxfile.reader import OnnxFile
 from adaptrt.specs.backends import BackendRequest, Built
-from adaptrt.specs.precisions import FP32
 from adaptrt.store.hashing import file_sha256
 from adaptrt.store.source_files import SourceFiles, changed_message
-from adaptrt.store.workspace import follow_link, move_file, workspace
-
-DEFAULTS = BuildOptions()
 
 
 @dataclass
@@ -251,52 +245,6 @@ def rebuild_line_of(request: BackendRequest) -> str:
         request.options,
         generation_of(request.target.name).product,
     )
-
-
-def build_engine_file(
-    onnx_path: Path | str,
-    out_path: Path | str,
-    *,
-    spec: ModelSpec | None = None,
-    precision: str = FP32.name,
-    keep_fp32: tuple[str, ...] = (),
-    options: BuildOptions = DEFAULTS,
-    timing_folder: Path | None = None,
-    watcher: BuildWatcher | None = None,
-) -> Manifest:
-    """Build an engine and write it with its manifest; both appear under their names only when complete.
-
-    Shapes come from ``spec``, else from the spec inside the file; without either the graph has to be static.
-    ``timing_folder`` holds the timing caches; the default is the user's cache.
-    """
-    onnx_path, out_path = Path(onnx_path), Path(out_path)
-    if spec is None:
-        file = read_onnx(onnx_path)
-        spec = file.spec or spec_of_graph(file)
-    out_path.parent.mkdir(parents=True, exist_ok=True)
-    with workspace(out_path.parent, out_path.stem) as workdir:
-        request = BackendRequest(
-            onnx_path=onnx_path,
-            output=workdir / "plan",
-            spec=spec,
-            precision=precision_named(precision),
-            target=default_target(),
-            keep_fp32=keep_fp32,
-            options=options,
-            cache=False,
-        )
-        manifest, _ = build_engine(request, timing_folder=timing_folder, watcher=watcher)
-        publish_engine(workdir / "plan", out_path)
-    return manifest
-
-
-def publish_engine(plan: Path, out_path: Path) -> None:
-    """Move plan and manifest to their names, so that an old manifest is never next to a new plan."""
-    manifest = manifest_path(out_path)
-    target, manifest_target = follow_link(out_path), follow_link(manifest)
-    manifest_target.unlink(missing_ok=True)
-    move_file(plan, target)
-    move_file(manifest_path(plan), manifest_target)
 
 
 @dataclass

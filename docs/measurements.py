@@ -10,6 +10,7 @@ from batch_measurements import batch_jobs
 from benchmarks.common.results import markdown, read
 from end_to_end import end_to_end
 from many_engines import many_engines
+from nms_latency import nms_latency
 from sections import section
 
 PLACES = ("static", "batch", "batch_hw")
@@ -38,6 +39,7 @@ def measurements_page() -> str:
         many_engines,
         timing_cache,
         detectors,
+        nms_latency,
         batch_jobs,
     ):
         found = part()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptrt_mmdet.cluster_nms import ClusterNms, apart, rows_at
+from adaptrt_mmdet.cluster_nms import ClusterNms, apart, highest, rows_at
 from adaptrt_mmdet.dense_boxes import from_deltas, joined, priors_of
 from adaptrt_mmdet.image_region import image_limits, within
 from adaptrt_mmdet.sources import Source
@@ -100,7 +100,7 @@ class TwoStageDetector(nn.Module):
             score = (raw.sigmoid() if head.use_sigmoid_cls else raw.softmax(-1))[..., 0]
             count = int(level.shape[1] * level.shape[2] * level.shape[3]) // int(head.cls_out_channels)
             most = min(test.nms_pre, count) if test.get("nms_pre", -1) > 0 else count
-            score, index = score.topk(most, dim=1)
+            score, index = highest(score, most)
             delta = rows_at(joined([encoded], 4, static=True), index)
             box = from_deltas(head.bbox_coder, anchors[0, start : start + count][index], delta)
             boxes.append(within(box, limits) if head.bbox_coder.clip_border else box)
@@ -123,7 +123,7 @@ class TwoStageDetector(nn.Module):
             final.append(converged)
             start += most
         score = score * torch.cat(kept, 1)
-        score, index = score.topk(min(test.max_per_img, start), dim=1)
+        score, index = highest(score, min(test.max_per_img, start))
         return rows_at(found, index), score, torch.cat(final, 1).amin(1, keepdim=True)
 
     def detections(
@@ -143,7 +143,7 @@ class TwoStageDetector(nn.Module):
         scores = (scores * alive.unsqueeze(-1)).reshape(-1, count * classes)
         test = self.roi_head.test_cfg
         scores = scores * (scores > test.score_thr).to(scores.dtype)
-        best, index = scores.topk(min(self.candidates, count * classes), dim=1)
+        best, index = highest(scores, min(self.candidates, count * classes))
         pairs = torch.arange(count * classes)
         owner, labels = (pairs // classes)[index], (pairs % classes)[index]
         deltas = deltas.reshape(-1, count * (1 if head.reg_class_agnostic else classes), 4)
@@ -152,7 +152,7 @@ class TwoStageDetector(nn.Module):
         candidates = (best > 0).to(best.dtype)
         moved = boxes if test.nms.get("class_agnostic", False) else apart(boxes, labels, candidates)
         keep, converged = self.adaptrt_nms(moved, candidates, test.nms.iou_threshold, self.rounds)
-        best, index = (best * keep).topk(min(test.max_per_img, int(best.shape[1])), dim=1)
+        best, index = highest(best * keep, min(test.max_per_img, int(best.shape[1])))
         return rows_at(boxes, index), best, labels.gather(1, index), converged
 
     def refined(

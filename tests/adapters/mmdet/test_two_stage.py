@@ -17,7 +17,7 @@ from train_mask_rcnn import CONFIG, FIXTURE, HELD_OUT_SEED, LOOK, MEAN, SIZE, ST
 import adaptrt
 from adaptrt import Conversion, ModelError, Request, ShapeRequest, UsageError
 from adaptrt.vision.decoders.box_masks import paste
-from adaptrt_mmdet.cluster_nms import apart, cluster_nms
+from adaptrt_mmdet.cluster_nms import apart, cluster_nms, highest
 from adaptrt_mmdet.options import OneAndTwoStageOptions
 from adaptrt_mmdet.sources import open_source
 from adaptrt_mmdet.two_stage_family import two_stage_spec, wrap_two_stage
@@ -244,6 +244,26 @@ def test_cluster_nms_is_torchvisions(seed: int) -> None:
         kept = torchvision.ops.batched_nms(boxes[row, :count], scores[row, :count], labels[row, :count], 0.4)
         assert torch.equal(keep[row].nonzero()[:, 0], kept.sort().values)
         assert 5 < len(kept) < count
+
+
+def test_equal_scores_are_ranked_by_index_in_torch_and_in_the_graph(tmp_path: Path) -> None:
+    """``torch.topk`` ranks them in no order, mmdet's sort and ONNX's TopK by index."""
+    import onnxruntime
+
+    scores = (torch.rand(2, 3000, generator=torch.Generator().manual_seed(0)) * 8).floor() / 8
+    expected = torch.from_numpy(np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :500].copy())
+    assert not torch.equal(scores.topk(500, dim=1).indices, expected)
+    best, index = highest(scores, 500)
+    assert torch.equal(index, expected)
+    assert torch.equal(best, scores.gather(1, expected))
+
+    class Ranks(torch.nn.Module):
+        def forward(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return highest(scores, 500)
+
+    torch.onnx.export(Ranks(), (scores,), str(tmp_path / "ranks.onnx"), input_names=["scores"], dynamo=False)
+    session = onnxruntime.InferenceSession(tmp_path / "ranks.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"scores": scores.numpy()})[1], expected.numpy())
 
 
 def test_a_chain_longer_than_the_rounds_is_reported() -> None:

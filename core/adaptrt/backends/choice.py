@@ -18,6 +18,7 @@ from adaptrt.specs.backends import (
     runs_onnx,
     suffix_of,
     target_named,
+    word_of,
 )
 
 
@@ -76,7 +77,7 @@ def target_of(request: Request) -> Target:
         takes = "; ".join(f"{one.backend.title} supports {', '.join(sorted(one.backend.targets))}" for one in chosen)
         raise UsageError(
             f"--target {asked.name} and {_flags(chosen)} conflict: {takes}.",
-            hint=f"Use --to {builder.suffixes[0].split('.')[1]}, or remove --target." if builder else None,
+            hint=f"Use --to {word_of(builder)}, or remove --target." if builder else None,
         )
     own = [target_for(one.backend, asked or next(iter(one.backend.targets.values()))) for one in chosen]
     for target in [asked] if asked is not None else own:

@@ -67,7 +67,8 @@ def _issues_of(model: str) -> list[dict[str, Any]]:
             f"Reading a graph requires a package that is not installed: {error}.",
             hint="Install it: pip install 'adaptrt[export]'",
         ) from error
-    from adaptrt.specs.backends import BACKENDS, KnowsIssues
+    from adaptrt.specs.backend_parts import KnowsIssues
+    from adaptrt.specs.backends import BACKENDS
 
     graph = read_model(Path(model))
     platforms = [

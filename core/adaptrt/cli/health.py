@@ -17,7 +17,8 @@ from adaptrt.cli.adapters import installed_adapters
 from adaptrt.errors import AdaptrtError
 from adaptrt.pipeline.environment import described_packages
 from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
-from adaptrt.specs.backends import BACKENDS, Backend, NamesSetup, runs_onnx
+from adaptrt.specs.backend_parts import NamesSetup
+from adaptrt.specs.backends import BACKENDS, Backend, runs_onnx
 
 # what each purpose requires; those of backends follow
 PURPOSES = {"Predict with ONNX files": "adaptrt[onnx]", "Convert": "adaptrt[export]"}

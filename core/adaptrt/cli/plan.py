@@ -21,7 +21,7 @@ from adaptrt.rendering.formatting import display_path
 from adaptrt.report import LINKS
 from adaptrt.request import Request
 from adaptrt.specs import format_shape, precision_named
-from adaptrt.specs.backends import KeepsManifest
+from adaptrt.specs.backend_parts import KeepsManifest
 
 
 def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
 from adaptrt.specs import Found, Task, task_named
-from adaptrt.specs.backends import ReadsSpec
+from adaptrt.specs.backend_parts import ReadsSpec
 from adaptrt.specs.tasks import TASKS
 from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.store.workspace import written_aside

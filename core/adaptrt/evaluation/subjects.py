@@ -11,7 +11,8 @@ from adaptrt.evaluation.request import EvaluationRequest
 from adaptrt.pipeline.beside import report_of
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference
-from adaptrt.specs.backends import BACKENDS, ChecksRuntime, fitting_options
+from adaptrt.specs.backend_parts import ChecksRuntime
+from adaptrt.specs.backends import BACKENDS, fitting_options
 from adaptrt.store.model_files import require_backend, require_model_file
 
 EAGER = "eager"

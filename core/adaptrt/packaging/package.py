@@ -13,7 +13,8 @@ from adaptrt.errors import ImageError, ModelError, OutputError, UsageError, near
 from adaptrt.pipeline.output import output_error
 from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backends import Backend, ReadsSpec, runs_onnx
+from adaptrt.specs.backend_parts import ReadsSpec
+from adaptrt.specs.backends import Backend, runs_onnx
 from adaptrt.specs.packagers import Package, Packager, PackageRequest
 from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.store.workspace import created_folder, workspace

@@ -23,7 +23,7 @@ from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
-from adaptrt.specs.backends import ChecksShapes
+from adaptrt.specs.backend_parts import ChecksShapes
 from adaptrt.specs.precisions import FP32
 from adaptrt.store.model_files import require_graph_file
 

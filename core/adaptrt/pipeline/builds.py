@@ -18,7 +18,8 @@ from adaptrt.pipeline.quantizing import judged
 from adaptrt.pipeline.verification.verify import verify
 from adaptrt.report import ArtifactRecord, Link
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backends import Backend, KeepsManifest
+from adaptrt.specs.backend_parts import KeepsManifest
+from adaptrt.specs.backends import Backend
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job

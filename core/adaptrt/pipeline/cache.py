@@ -23,7 +23,8 @@ from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.specs.backends import BACKENDS, NamesMachine
+from adaptrt.specs.backend_parts import NamesMachine
+from adaptrt.specs.backends import BACKENDS
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.cache import Store, key_of
 from adaptrt.store.cache_entry import Entry

@@ -30,7 +30,7 @@ from adaptrt.pipeline.verification.verify import Verification, compare_samples, 
 from adaptrt.report import Report
 from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import ModelSpec, task_named
-from adaptrt.specs.backends import KeepsManifest
+from adaptrt.specs.backend_parts import KeepsManifest
 from adaptrt.specs.precisions import FP32
 
 if TYPE_CHECKING:

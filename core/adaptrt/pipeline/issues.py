@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.backends.choice import Chosen, target_for, target_of
-from adaptrt.specs.backends import KnowsIssues
+from adaptrt.specs.backend_parts import KnowsIssues
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job

@@ -17,7 +17,8 @@ from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
-from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
+from adaptrt.specs.backend_parts import KeepsManifest
+from adaptrt.specs.backends import Backend, OpenOptions
 from adaptrt.specs.runners import FileRunner, Runner, is_on_device
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 

@@ -11,7 +11,8 @@ from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
 from adaptrt.specs import Target, precision_named
-from adaptrt.specs.backends import BACKENDS, Backend, ChecksRuntime, TakesOptions, build_options_of
+from adaptrt.specs.backend_parts import ChecksRuntime, TakesOptions
+from adaptrt.specs.backends import BACKENDS, Backend, build_options_of, word_of
 from adaptrt.specs.build import FLAGS
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_labeled_images, require_libraries
@@ -87,7 +88,7 @@ def require_options_taken(request: Request, backends: Sequence[Backend]) -> None
             titles = " and ".join(backend.title for backend in backends)
             known = ", ".join(flag for field, flag in FLAGS.items() if field in taken)
             able = sorted((one for one in BACKENDS.all() if name in build_options_of(one)), key=lambda one: one.title)
-            instead = " or ".join(f"{one.title} (--to {one.suffixes[0].split('.')[1]})" for one in able)
+            instead = " or ".join(f"{one.title} (--to {word_of(one)})" for one in able)
             raise UsageError(
                 f"{titles} {'does' if len(backends) == 1 else 'do'} not support {FLAGS[name]}.",
                 hint=f"Remove it, or build with {instead}. Supported build options: {known or 'none'}.",

@@ -15,7 +15,8 @@ from adaptrt.plugins.raised_at import raised_at
 from adaptrt.plugins.recorder import Recorder
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ModelSpec, task_named
-from adaptrt.specs.backends import Built, KeepsManifest
+from adaptrt.specs.backend_parts import KeepsManifest
+from adaptrt.specs.backends import Built
 
 if TYPE_CHECKING:
     import numpy as np

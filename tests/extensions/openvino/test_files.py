@@ -20,7 +20,8 @@ from small_graphs import SPEC, some_images, write_graph
 import adaptrt
 import adaptrt_openvino.build
 from adaptrt import BuildError, DependencyError, ModelError, UsageError
-from adaptrt.specs.backends import BACKENDS, OpenOptions, ReadsSpec
+from adaptrt.specs.backend_parts import ReadsSpec
+from adaptrt.specs.backends import BACKENDS, OpenOptions
 from adaptrt.specs.descriptions import Tensor
 from adaptrt_openvino.executed import Executed
 

@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from small_convnet import write_convnet
 
 from adaptrt.pipeline.layers.polygraphy import read_results
-from adaptrt.specs.backends import BACKENDS, BuildOrigin
+from adaptrt.specs.backend_parts import BuildOrigin
+from adaptrt.specs.backends import BACKENDS
 from adaptrt.specs.build import BuildOptions
 
 

@@ -19,7 +19,8 @@ from adaptrt.backends.tensorrt.manifest import find_manifest
 from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, origin_of
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
-from adaptrt.specs.backends import Backend, BackendRequest, BuildOrigin, Built, Expression, OpenOptions
+from adaptrt.specs.backend_parts import BuildOrigin
+from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
 from adaptrt.specs.build import BUILD_OPTIONS
 from adaptrt.specs.descriptions import Description
 from adaptrt.specs.runners import FileRunner

@@ -10,7 +10,8 @@ from adaptrt.backends.tensorrt.manifest import Manifest, find_manifest, manifest
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.quantities import duration, file_size
 from adaptrt.report import Report
-from adaptrt.specs.backends import BuildOrigin, Built
+from adaptrt.specs.backend_parts import BuildOrigin
+from adaptrt.specs.backends import Built
 
 
 @dataclass

@@ -17,7 +17,8 @@ from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
 from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
 from adaptrt.pipeline.load import Model, load
-from adaptrt.specs.backends import Backend, KnowsOrigin, ReplaysGraphs, fitting_options, runs_onnx
+from adaptrt.specs.backend_parts import KnowsOrigin, ReplaysGraphs
+from adaptrt.specs.backends import Backend, fitting_options, runs_onnx
 from adaptrt.specs.runners import AllocatesInputs, Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 from adaptrt.vision.examples import example_arrays, image_noise

@@ -17,7 +17,8 @@ from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
 from adaptrt.pipeline.layers.subjects import BuiltSubject, OnnxSubject, open_file
 from adaptrt.report import SourceLocation
-from adaptrt.specs.backends import OpenOptions, ShowsLayers, fitting_options
+from adaptrt.specs.backend_parts import ShowsLayers
+from adaptrt.specs.backends import OpenOptions, fitting_options
 from adaptrt.specs.runners import TimesLayers
 from adaptrt.store.model_files import require_backend, require_model_file
 

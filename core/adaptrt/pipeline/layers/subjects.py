@@ -13,16 +13,8 @@ from adaptrt.backends.choice import default_target, target_for
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.specs import BuildOptions, ModelSpec, OutputSpec, Precision, precision_named
-from adaptrt.specs.backends import (
-    Backend,
-    BackendRequest,
-    BuildOrigin,
-    KnowsOrigin,
-    OpenOptions,
-    fitting_options,
-    onnx_backend,
-    runs_onnx,
-)
+from adaptrt.specs.backend_parts import BuildOrigin, KnowsOrigin
+from adaptrt.specs.backends import Backend, BackendRequest, OpenOptions, fitting_options, onnx_backend, runs_onnx
 from adaptrt.specs.precisions import FP32
 from adaptrt.specs.precisions.precision import PRECISIONS
 

@@ -181,7 +181,8 @@ def test_the_command_of_a_manifest_is_quoted_anew(recorded: str, shown: str) -> 
 
 
 def test_what_an_engine_was_built_from(plan: Path) -> None:
-    from adaptrt.specs.backends import KnowsOrigin, backend_of
+    from adaptrt.specs.backend_parts import KnowsOrigin
+    from adaptrt.specs.backends import backend_of
 
     backend = backend_of(plan)
     assert isinstance(backend, KnowsOrigin)

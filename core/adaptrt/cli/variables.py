@@ -47,7 +47,7 @@ class Variable:
 def variables_of(command: Sequence[str], options: Iterable[click.Parameter]) -> list[Variable]:
     """The variables of a command, such as ``["package", "triton"]``, that are set.
 
-    A ``UsageError`` names one that belongs to no option, has an invalid value, or is not accepted.
+    A ``UsageError`` names one that matches no option, has an invalid value, or is not accepted.
     """
     prefix = option_prefix(command)
     given = {
@@ -69,7 +69,7 @@ def variables_of(command: Sequence[str], options: Iterable[click.Parameter]) -> 
         if name not in known:
             near = nearest_name(name, known)
             raise UsageError(
-                f"The environment variable {name} belongs to no option of {' '.join(command)}.",
+                f"The environment variable {name} does not match any option of {' '.join(command)}.",
                 hint=near or f"Unset it, or see: adaptrt {' '.join(command)} --help",
             )
         long, option = known[name]

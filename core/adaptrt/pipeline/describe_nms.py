@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from adaptrt.specs.layouts import BoxLayout
 
 CLIPPED_TO_INPUT = (
-    "NMS in the graph clips boxes to the network's input, the decoder to the image in it, without padding, whose size the graph does "
-    "not know: in images with padding, boxes that extend into it may be selected differently, and boxes in the padding are returned "
-    "without area."
+    "NMS in the graph clips boxes to the network's input; the decoder clips them to the image, which ends where padding begins. In "
+    "images with padding, boxes that extend into it may be selected differently, and boxes inside the padding are returned with an "
+    "area of 0."
 )
 
 

@@ -94,8 +94,8 @@ def test_a_file_needs_the_consent_of_the_command_line(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("CONVERT_IMGZS", "640", "ADAPTRT_CONVERT_IMGZS belongs to no option of convert"),
-        ("CONVERT_SOURCE", "x.pt", "belongs to no option"),
+        ("CONVERT_IMGZS", "640", "ADAPTRT_CONVERT_IMGZS does not match any option of convert"),
+        ("CONVERT_SOURCE", "x.pt", "does not match any option"),
         ("CONVERT_DIAGNOSE", "yes", "ADAPTRT_CONVERT_DIAGNOSE must be 1 or 0; got 'yes'"),
         ("CONVERT_VERBOSE", "much", "must be a number from 0 to 9"),
         ("CONVERT_SET", "'conf=0.4", "ADAPTRT_CONVERT_SET is not a list of words"),

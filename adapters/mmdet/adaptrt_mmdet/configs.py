@@ -233,7 +233,7 @@ def _folder(package: str) -> str:
 
 
 def without_downloads(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``cfg.model`` without ``init_cfg`` of type ``Pretrained``: those download weights."""
+    """A copy of ``cfg.model`` without ``init_cfg`` of type ``Pretrained``, or with a checkpoint alone: those download weights."""
     cleaned: dict[str, Any] = copy.deepcopy(dict(model))
     _drop_pretrained(cleaned)
     return cleaned
@@ -254,4 +254,8 @@ def _drop_pretrained(value: Any) -> None:
 
 
 def _is_pretrained(init: Any) -> bool:
-    return isinstance(init, dict) and str(init.get("type")).rpartition(".")[2] in ("Pretrained", "PretrainedInit")
+    if not isinstance(init, dict):
+        return False
+    if "type" not in init:  # backbones such as PVT read it themselves
+        return "checkpoint" in init
+    return str(init["type"]).rpartition(".")[2] in ("Pretrained", "PretrainedInit")

@@ -34,7 +34,8 @@ def take_noise_statistics(network: nn.Module, forward: Callable[[torch.Tensor], 
 
     ``forward`` takes float32 [2, *size], normalized images (``size``: channels, height, width), always the same. The
     untrained statistics, 0 and 1, change nothing: in some deep networks, activations then grow with every layer. Those that
-    stay within half precision keep them. A batch norm that ``forward`` does not reach is left as it is.
+    stay within half precision keep them. A batch norm that ``forward`` does not reach is left as it is, and so are all if the
+    network fails: its error is reported where it runs as the reference.
     """
     import torch
 
@@ -48,8 +49,11 @@ def take_noise_statistics(network: nn.Module, forward: Callable[[torch.Tensor], 
         largest.append(float(inputs[0].abs().max()))
 
     with torch.no_grad():
-        with _hooked(norms, lambda: measure):
-            forward(noise)
+        try:
+            with _hooked(norms, lambda: measure):
+                forward(noise)
+        except Exception:  # a network may raise anything
+            return
         limit = torch.finfo(torch.float16).max
         if all(value <= limit for value in largest):  # not max(): it may be NaN
             return

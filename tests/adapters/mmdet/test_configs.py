@@ -93,12 +93,12 @@ def test_nothing_is_downloaded() -> None:
     model = {
         "backbone": {"init_cfg": pretrained, "stages": [{"init_cfg": [pretrained, {"type": "Kaiming"}]}]},
         "pretrained": "torchvision://resnet50",
-        "neck": {"init_cfg": {"type": "Xavier"}},
+        "neck": {"init_cfg": {"type": "Xavier"}, "pvt": {"init_cfg": {"checkpoint": "https://a.org/pvt.pth"}}},
     }
     cleaned = without_downloads(model)
     assert cleaned == {
         "backbone": {"init_cfg": None, "stages": [{"init_cfg": [{"type": "Kaiming"}]}]},
-        "neck": {"init_cfg": {"type": "Xavier"}},
+        "neck": {"init_cfg": {"type": "Xavier"}, "pvt": {"init_cfg": None}},
     }
     assert model["pretrained"], "the config itself stays as it is"
 

@@ -62,6 +62,17 @@ def test_a_network_whose_activations_stay_in_range_is_left_alone() -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
 
 
+def test_a_network_that_fails_on_noise_is_left_alone() -> None:
+    """Comparing with the network runs it too, and names it as the cause."""
+
+    def fail(_: Any) -> None:
+        raise ValueError("batch_norm eps must be positive, but got 0")
+
+    network = deep(2)
+    take_noise_statistics(network, fail, (4, 8, 8))
+    assert not network[1].running_mean.any()
+
+
 def test_a_network_without_batch_norms_is_not_run() -> None:
     take_noise_statistics(torch.nn.Linear(3, 2), lambda _: pytest.fail("was run"), (3,))
 

@@ -27,7 +27,7 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
             hint="Install a plugin whose quantize hook writes it, or pass a graph with such Q/DQ nodes to adaptrt build, without --calib.",
         )
     try:
-        from adaptrt.quantization import calibrate, write_quantized
+        from adaptrt.quantization import LayerPatterns, calibrate, write_quantized
     except ImportError as error:
         raise DependencyError(
             f"Quantizing a graph requires packages that are not installed: {error}.",
@@ -41,9 +41,7 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         path.parent,
         method=request.calibration.method,
         cache=request.calibration.cache,
-        keep_fp32=ctx.keep_fp32,
-        keep_fp16=ctx.keep_fp16,
-        also=request.quantize_also,
+        patterns=LayerPatterns(keep_fp32=ctx.keep_fp32, keep_fp16=ctx.keep_fp16, also=request.quantize_also),
         custom_ops=request.ort_custom_ops,
         files=ctx.onnx,
         progress=ctx.progress,

@@ -78,20 +78,26 @@ class Placement:
         self.kept.setdefault(reason, []).append(str(layer.node.name))
 
 
-def place(
-    model: ir.Model,
-    spec: ModelSpec | None,
-    keep_fp32: Sequence[str] = (),
-    keep_fp16: Sequence[str] = (),
-    also: Sequence[str] = (),
-) -> Placement:
+@dataclass(frozen=True, kw_only=True)
+class LayerPatterns:
+    """The user's choice of layers, as patterns like those of ``--keep-fp32``: those that stay float, and ``also``: further operators
+    or nodes to quantize the inputs of."""
+
+    keep_fp32: Sequence[str] = ()
+    keep_fp16: Sequence[str] = ()
+    also: Sequence[str] = ()
+
+
+NO_PATTERNS = LayerPatterns()
+
+
+def place(model: ir.Model, spec: ModelSpec | None, patterns: LayerPatterns = NO_PATTERNS) -> Placement:
     """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not. Residual
     additions follow their convolutions (``shortcut``).
 
     Float stay: convolutions of images, layers with no other layer behind them (output layers, whose error nothing averages out), box decoding, coordinates,
     arithmetic with few constants, products of two activations (attention), transposed convolutions, what the spec names
-    (``float_nodes``), and what ``keep_fp32`` and ``keep_fp16`` match. ``also`` names further operators or nodes to quantize the inputs
-    of; all are patterns as for ``--keep-fp32``.
+    (``float_nodes``), and what ``patterns`` name.
     """
     outline = outline_nodes(model.graph)
     weights = {
@@ -101,8 +107,11 @@ def place(
     }
     decoding = set(decoding_nodes(outline, pixel_outputs(spec), weights))
     decoding.update(coordinate_nodes(outline, weights))
-    asked = {*matching_nodes(outline, keep_fp32), *matching_nodes(outline, keep_fp16, "--keep-fp16")}
-    more = set(matching_nodes(outline, also, "--quantize-also"))
+    asked = {
+        *matching_nodes(outline, patterns.keep_fp32),
+        *matching_nodes(outline, patterns.keep_fp16, "--keep-fp16"),
+    }
+    more = set(matching_nodes(outline, patterns.also, "--quantize-also"))
     hinted = _hinted(outline, spec)
     last = output_layers(outline, weights)
     placement = Placement()

@@ -14,7 +14,7 @@ from adaptrt.errors import GraphError, UsageError
 from adaptrt.graph.model_file import check_model, graph_of, write_model
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.quantization.calibration_cache import Calibration, CalibrationKey, read_calibration, write_calibration
-from adaptrt.quantization.placement import Placement, place
+from adaptrt.quantization.placement import NO_PATTERNS, LayerPatterns, Placement, place
 from adaptrt.quantization.rewrite import insert_qdq
 from adaptrt.quantization.statistics import Activations, Range
 from adaptrt.quantization.thresholds import entropy_threshold, percentile_threshold
@@ -55,19 +55,16 @@ def calibrate(
     *,
     method: CalibrationMethod = "minmax",
     cache: Path | None = None,
-    keep_fp32: Sequence[str] = (),
-    keep_fp16: Sequence[str] = (),
-    also: Sequence[str] = (),
+    patterns: LayerPatterns = NO_PATTERNS,
     custom_ops: Sequence[Path] = (),
     files: OnnxFiles | None = None,
     progress: Progress = silent,
 ) -> Calibrated:
     """Choose the layers of a graph, and measure the ranges of what they read.
 
-    ``cache`` is read if it was written for the same graph, images and method, and written otherwise. ``keep_fp32`` and
-    ``keep_fp16`` are patterns of layers that stay float, ``also`` of further operators to quantize.
+    ``cache`` is read if it was written for the same graph, images and method, and written otherwise.
     """
-    model, graph_hash, placement = placed(source, spec, keep_fp32, keep_fp16, also, files)
+    model, graph_hash, placement = placed(source, spec, patterns, files)
     found = Quantized(placement)
     activations = Activations(model, placement.activations, workdir, custom_ops)
     key = CalibrationKey(graph_hash, data.digest, method)
@@ -85,9 +82,7 @@ def calibrate(
 def placed(
     source: Path,
     spec: ModelSpec | None,
-    keep_fp32: Sequence[str] = (),
-    keep_fp16: Sequence[str] = (),
-    also: Sequence[str] = (),
+    patterns: LayerPatterns,
     files: OnnxFiles | None = None,
 ) -> tuple[ir.Model, str, Placement]:
     """A float32 graph, its hash, and its layers to quantize; a ``GraphError`` if it has none."""
@@ -96,7 +91,7 @@ def placed(
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     graph_hash = hash_of(model)
     common.ShapeInferencePass()(model)
-    placement = place(model, spec, keep_fp32, keep_fp16, also)
+    placement = place(model, spec, patterns)
     if not placement.layers:
         raise GraphError(
             f"{source.name} has no layer to compute in int8 ({placement.note}).",

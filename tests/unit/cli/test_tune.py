@@ -211,7 +211,7 @@ def test_a_recipe_for_another_precision_is_refused(adaptrt: Any, net: Path, word
 def test_attention_is_quantized_only_if_it_is_named(tmp_path: Path) -> None:
     import onnx_ir as ir
 
-    from adaptrt.quantization.placement import place
+    from adaptrt.quantization.placement import LayerPatterns, place
 
     nodes = [
         onnx.helper.make_node("MatMul", ["x", "w"], ["q"], name="query"),
@@ -226,7 +226,7 @@ def test_attention_is_quantized_only_if_it_is_named(tmp_path: Path) -> None:
     )  # fmt: skip
     model = ir.from_proto(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
     assert [layer.node.name for layer in place(model, None).layers] == ["query"]
-    found = place(model, None, also=("MatMul", "Softmax")).layers
+    found = place(model, None, LayerPatterns(also=("MatMul", "Softmax"))).layers
     assert [(layer.node.name, layer.axis, layer.positions) for layer in found] == [
         ("query", 1, (0,)),
         ("attention", None, (0, 1)),

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from small_convnet import SIDE, SPEC, write_convnet
 
 from adaptrt.errors import GraphError, UsageError
-from adaptrt.quantization import Quantized, calibrate, write_quantized
+from adaptrt.quantization import LayerPatterns, Quantized, calibrate, write_quantized
 from adaptrt.specs import METADATA_KEY
 from adaptrt.specs.calibration import CalibrationData
 
@@ -47,7 +47,8 @@ def source(tmp_path: Path) -> Path:
 def quantized(source: Path, arrays: list[Any] | None = None, **options: Any) -> tuple[onnx.ModelProto, Quantized]:
     """With the convolution of the image in int8 too, unless the options say otherwise."""
     data = options.pop("data", None) or data_of(arrays or some(64))
-    options.setdefault("also", ["^stem$"])
+    patterns = {name: options.pop(name) for name in ("keep_fp32", "keep_fp16") if name in options}
+    options["patterns"] = LayerPatterns(also=options.pop("also", ["^stem$"]), **patterns)
     target = source.with_name("net.int8.onnx")
     calibrated = calibrate(source, options.pop("spec", SPEC), data, target.parent, **options)
     write_quantized(calibrated, target)

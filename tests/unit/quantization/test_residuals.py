@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from adaptrt.quantization import calibrate, write_quantized
+from adaptrt.quantization import LayerPatterns, calibrate, write_quantized
 from adaptrt.specs.calibration import CalibrationData
 
 WIDTH, SIDE = 8, 6
@@ -95,7 +95,8 @@ def test_what_a_convolution_reads_is_int8_there_too(net: Net, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["constant", "activation", "two readers", "same", "float"])
 def test_other_additions_stay_float(net: Net, tmp_path: Path, kind: str) -> None:
-    inner, options = net.conv("inner", "a"), {}
+    inner = net.conv("inner", "a")
+    options: dict[str, LayerPatterns] = {}
     other = net.add("Sigmoid", "other", "a")
     if kind == "constant":
         other = net.constant("bias")
@@ -107,7 +108,7 @@ def test_other_additions_stay_float(net: Net, tmp_path: Path, kind: str) -> None
     elif kind == "same":
         other = inner
     elif kind == "float":
-        options = {"keep_fp16": ["^inner$"]}
+        options = {"patterns": LayerPatterns(keep_fp16=["^inner$"])}
     if kind != "two readers":
         net.add("Add", "sum", inner, other)
     assert addends(net.quantized(tmp_path / "net.onnx", **options)) == [inner, other]
@@ -115,5 +116,5 @@ def test_other_additions_stay_float(net: Net, tmp_path: Path, kind: str) -> None
 
 def test_only_one_of_two_convolutions_is_int8(net: Net, tmp_path: Path) -> None:
     net.add("Add", "sum", net.conv("inner", "a"), net.conv("downsample", "a"))
-    found = net.quantized(tmp_path / "net.onnx", keep_fp16=["^inner$"])
+    found = net.quantized(tmp_path / "net.onnx", patterns=LayerPatterns(keep_fp16=["^inner$"]))
     assert addends(found) == ["inner*", "downsample"]

@@ -155,7 +155,7 @@ class TuneJob:
     def calibrate(self, source: Path, spec: ModelSpec) -> Calibrated:
         """Ranges of every activation that may be quantized, those of attention, Softmax and normalizations included."""
         from adaptrt.graph.model_file import graph_of, node_name
-        from adaptrt.quantization import calibrate
+        from adaptrt.quantization import LayerPatterns, calibrate
         from adaptrt.quantization.blocks import SINGLE
         from adaptrt.quantization.placement import products
 
@@ -166,8 +166,8 @@ class TuneJob:
         single = [node_name(node) for node in model.graph if node.op_type in SINGLE]
         also = [f"^{re.escape(name)}$" for name in (*products(model), *single)]
         found = calibrate(
-            source, spec, job.calibration, job.workdir, method=calib.method, cache=calib.cache, also=also,
-            keep_fp32=self.request.keep_fp32, keep_fp16=self.request.keep_fp16,
+            source, spec, job.calibration, job.workdir, method=calib.method, cache=calib.cache,
+            patterns=LayerPatterns(keep_fp32=self.request.keep_fp32, keep_fp16=self.request.keep_fp16, also=also),
             custom_ops=self.request.ort_custom_ops, files=job.onnx, progress=job.observer.stage_progress,
         )  # fmt: skip
         for warning in found.found.warnings:

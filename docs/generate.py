@@ -152,7 +152,7 @@ def errors_page() -> str:
     lines = [head("Errors and exit codes", "core/adaptrt/errors.py"), text(intro), "", code(tree, "text"), ""]
     lines += ["| exit code | error | base class | meaning |", "|---|---|---|---|", *rows, ""]
     lines += [
-        "The command line prints the message and the hint, one line each, and exits with the exit code; `--debug` shows the",
+        "The command line prints the message, on one line, and below it the hint, and exits with the exit code; `--debug` shows the",
         "traceback. In Python, every error is an `adaptrt.AdaptrtError` with `message`, `hint`, `exit_code`, and, if a",
         "conversion failed, `report`.",
         "",

@@ -90,7 +90,7 @@ def batch(
     elif not quiet:
         rate = f", {summary.processed / summary.seconds:.1f} images/s" if summary.processed else ""
         echo(
-            f"{output}: {summary.rows} rows in {summary.parts} parts; "
+            f"{output}: {summary.rows} rows in {summary.parts} part{'' if summary.parts == 1 else 's'}; "
             f"{summary.processed} images processed in {duration(summary.seconds)}{rate}"
         )
     if summary.failed:

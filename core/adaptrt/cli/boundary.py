@@ -123,7 +123,10 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         return _Failure(type(error).__name__, error.message, error.hint, error.exit_code, error.report)
     if isinstance(error, click.ClickException):
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
-        return _Failure("UsageError", error.format_message(), f"See: {path} --help", error.exit_code)
+        missing = error.ctx.command if isinstance(error, click.MissingParameter) and error.ctx else None
+        example = next((line for line, _ in getattr(missing, "examples", ())), None)
+        hint = f"For example: {example} (see: {path} --help)" if example else f"See: {path} --help"
+        return _Failure("UsageError", error.format_message(), hint, error.exit_code)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):  # click turns the second into the first
         return _Failure("Interrupted", "Interrupted", None, INTERRUPTED)
     if isinstance(error, Terminated):

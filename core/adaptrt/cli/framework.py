@@ -120,6 +120,9 @@ class Command(click.Command):
                 return self.parse_args(ctx, typed)
             raise self._no_such_option(ctx, error) from error
         except click.UsageError as error:
+            if isinstance(error, click.BadOptionUsage):
+                wanted = next((one for one in self.params if error.option_name in one.opts), None)
+                error.message = f"{error.message} {getattr(wanted, 'help', None) or ''}".rstrip()
             if isinstance(error, click.BadParameter):
                 name = next((one.name for one in given.variables if one.option is error.param), None)
                 error.param_hint = f"{name} (an environment variable)" if name else error.param_hint

@@ -112,7 +112,7 @@ def parse_batch(text: str) -> Dim:
         return Dim(sizes[0], sizes[len(sizes) // 2], sizes[-1], "batch")
     except ShapeError as error:
         hint = (
-            "Sizes must be at least 1."
+            "For example: --batch 4, or --batch 1:8:16 (min:opt:max)"
             if min(sizes) < 1
             else f"Smallest first: --batch {':'.join(map(str, sorted(sizes)))}"
         )

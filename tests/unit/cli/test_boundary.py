@@ -109,7 +109,9 @@ def test_debug_shows_the_cause_too(capsys: pytest.CaptureFixture[str]) -> None:
         (("convrt", "x.pt"), "Unknown command 'convrt'. Did you mean 'convert'?"),
         (("convert", "x.pt", "--adaptr", "yolo"), "--adapter"),
         (("convert",), "SOURCE"),
+        (("convert",), "For example: adaptrt convert best.pt --image street.jpg (see: adaptrt convert --help)"),
         (("predict", "x.onnx"), "SOURCES"),
+        (("evaluate", "x.onnx"), "--data"),
         (("inspect",), "FILE"),
     ],
 )

@@ -96,6 +96,8 @@ def test_only_near_options_are_suggested(adaptrt: Any) -> None:
 
 def test_an_option_without_its_value_leads_to_the_help_of_the_command(adaptrt: Any) -> None:
     assert adaptrt("predict", "best.onnx", "a.jpg", "--save").err.endswith("See: adaptrt predict --help\n")
+    said = "'--dynamic' requires an argument. Axes to make dynamic: batch, hw, batch,hw or none."
+    assert said in adaptrt("convert", "best.pt", "--half", "--dynamic").err
 
 
 def test_other_mistakes_are_answered_as_before(adaptrt: Any) -> None:

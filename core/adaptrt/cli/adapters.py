@@ -43,6 +43,7 @@ def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int,
 def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
     """A row for each entry point; ``problems`` lists what prevents one from running. Nothing is imported into this process."""
     from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+    from adaptrt.specs.installed import install_target
 
     found = find_candidates(ADAPTERS)
     rows = []
@@ -64,7 +65,9 @@ def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
                 "license": _license_of(candidate),
                 "frameworks": _frameworks(candidate),
                 "problems": problems,
-                "install": f"pip install --upgrade {candidate.distribution}" if problems and not others else None,
+                "install": f"pip install --upgrade {install_target(candidate.distribution)}"
+                if problems and not others
+                else None,
             }
         )
     return rows
@@ -125,6 +128,7 @@ def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from adaptrt.plugins.catalog import read_catalog
+    from adaptrt.specs.installed import install_target
 
     known = {row["name"] for row in rows}
     return [
@@ -132,7 +136,7 @@ def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "name": name,
             **asdict(entry),
             "examples": list(entry.examples),
-            "install": f"pip install {entry.distribution}",
+            "install": f"pip install {install_target(entry.distribution)}",
         }
         for name, entry in read_catalog().items()
         if name not in known

@@ -122,7 +122,8 @@ class Command(click.Command):
         except click.UsageError as error:
             if isinstance(error, click.BadOptionUsage):
                 wanted = next((one for one in self.params if error.option_name in one.opts), None)
-                error.message = f"{error.message} {getattr(wanted, 'help', None) or ''}".rstrip()
+                message = f"{error.message} {getattr(wanted, 'help', None) or ''}".rstrip()
+                raise click.BadOptionUsage(error.option_name, message, ctx) from error
             if isinstance(error, click.BadParameter):
                 name = next((one.name for one in given.variables if one.option is error.param), None)
                 error.param_hint = f"{name} (an environment variable)" if name else error.param_hint
@@ -258,6 +259,10 @@ class LazyGroup(click.Group):
     def find(self, name: str) -> Declared | None:
         return self._declared.get(name)
 
+    def install_hint(self, name: str) -> str | None:  # noqa: ARG002
+        """How to install the distribution that provides an unknown command, if it is known."""
+        return None
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.declared())
 
@@ -293,9 +298,8 @@ class LazyGroup(click.Group):
             error = command_here(args, lambda name: _flags_of(self.get_command(ctx, name)))
             if error is not None:
                 raise error
-            raise click.UsageError(
-                f"Unknown command {args[0]!r}. {did_you_mean(args[0], self.list_commands(ctx))}", ctx
-            )
+            hint = self.install_hint(args[0]) or did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"Unknown {self.subject} {args[0]!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -34,6 +34,9 @@ class _Packages(LazyGroup):
     def find(self, name: str) -> Declared | None:
         return self.declared().get(name)
 
+    def install_hint(self, name: str) -> str | None:
+        return PACKAGERS.install_hint(name)
+
     def load(self, declared: Declared) -> click.Command:
         return _command_of(PACKAGERS.find(declared.name))
 

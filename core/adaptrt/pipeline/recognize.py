@@ -14,6 +14,7 @@ from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.errors import AdaptrtError, ModelError, PluginError, UsageError, printable
 from adaptrt.plugins.catalog import read_catalog
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+from adaptrt.specs.installed import install_target
 from adaptrt.specs.recognizers import RECOGNIZERS, Match, SourceFacts
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _unknown(facts: SourceFacts, matches: list[Match]) -> AdaptrtError:
     reasons = [f"{match.adapter}: {printable(match.reason)}." for match in matches if match.certainty == "none"]
     missing = _not_installed(facts)
     if missing:
-        hint = " ".join(f"pip install {distribution}" for distribution in missing)
+        hint = "\n".join(f"pip install {install_target(distribution)}" for distribution in missing)
         return UsageError(f"{source} belongs to a framework whose adapter is not installed.", hint=hint)
     installed = sorted({candidate.name for candidate in find_candidates(ADAPTERS)})
     if not installed:

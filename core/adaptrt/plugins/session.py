@@ -19,6 +19,7 @@ from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, Candidate, find_cand
 from adaptrt.plugins.facade import Hooks
 from adaptrt.plugins.marks import requires_calib
 from adaptrt.plugins.recorder import HookCall, Recorder
+from adaptrt.specs.installed import install_target
 
 if TYPE_CHECKING:
     from adaptrt.plugins.settings import Settings
@@ -216,7 +217,7 @@ def find_adapter(name: str) -> Candidate:
     if problems:
         raise DependencyError(
             f"Adapter {name!r} ({found[0].source}) cannot run here: {'; '.join(problems)}.",
-            hint=f"Install its requirements: pip install --upgrade {found[0].distribution}",
+            hint=f"Install its requirements: pip install --upgrade {install_target(found[0].distribution)}",
         )
     return found[0]
 
@@ -227,7 +228,8 @@ def _no_adapter(name: str, installed: Sequence[str]) -> PluginError:
 
     entry = read_catalog().get(name)
     if entry is not None:
-        return PluginError(f"Adapter {name!r} is not installed.", hint=f"Install it: pip install {entry.distribution}")
+        hint = f"Install it: pip install {install_target(entry.distribution)}"
+        return PluginError(f"Adapter {name!r} is not installed.", hint=hint)
     hint = did_you_mean(name, installed) if installed else "No adapter is installed."
     return PluginError(
         f"Unknown adapter {name!r}.", hint=f"{hint} See: adaptrt adapters{'' if installed else ' --all'}"

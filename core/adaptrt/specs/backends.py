@@ -239,7 +239,7 @@ def backend_named(word: str) -> tuple[Backend, str]:
         known = [*words, *(name for name in BACKENDS.names() if name not in words)]
         raise UsageError(
             f"--to {word!r} is not a supported output.",
-            hint=did_you_mean(word, known),
+            hint=BACKENDS.install_hint(word.partition(".")[0]) or did_you_mean(word, known),
         )
     return words[word]
 

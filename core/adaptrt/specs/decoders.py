@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ModelError, PluginError, nearest_name
+from adaptrt.specs.installed import install_target
 from adaptrt.specs.registry import Registry
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def find_decoder(name: str, distribution: str | None = None) -> Decoder:
     if name not in DECODERS:
         package = distribution or _KNOWN_DISTRIBUTIONS.get(name)
         if package and _DISTRIBUTION.fullmatch(package):
-            hint = f"{package} provides it; for prediction, pip install --no-deps {package} is sufficient."
+            target = install_target(package)
+            hint = f"{package} provides it; for prediction, pip install --no-deps {target} is sufficient."
         else:
             near = nearest_name(name, decoder_names()) or "Install the distribution that provides it."
             hint = f"{near} Available: {', '.join(decoder_names())}."

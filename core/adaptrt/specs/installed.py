@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,3 +32,33 @@ def declaring_distributions() -> Iterator[tuple[str, Distribution]]:
         if not name or name not in seen:
             yield name or UNKNOWN, distribution
         seen.add(name)
+
+
+def install_target(distribution: str) -> str:
+    """What pip installs one of this project's distributions from: its name, or its folder if adaptrt itself comes from a clone."""
+    import shlex
+
+    clone = _clone()
+    if clone is None:
+        return distribution
+    for kind in ("adapters", "extensions"):
+        folder = clone / kind / distribution.removeprefix("adaptrt-")
+        if (folder / "pyproject.toml").is_file():
+            path = os.path.relpath(folder)
+            return shlex.quote(str(folder) if path.startswith(os.pardir) else f".{os.sep}{path}")
+    return distribution
+
+
+@functools.cache
+def _clone() -> Path | None:
+    """The folder that adaptrt was installed from; ``None`` if from a package index."""
+    import json
+    from importlib import metadata
+    from urllib.parse import unquote, urlparse
+
+    try:
+        text = metadata.distribution("adaptrt").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return None
+    url = urlparse(json.loads(text)["url"] if text else "")
+    return Path(unquote(url.path)) if url.scheme == "file" and Path(unquote(url.path)).is_dir() else None

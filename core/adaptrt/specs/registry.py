@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adaptrt.errors import DependencyError, PluginError, UsageError, did_you_mean
-from adaptrt.specs.installed import declaring_distributions
+from adaptrt.specs.installed import declaring_distributions, install_target
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CORE = "adaptrt"
+# names of this project's extensions by group, for whom has not installed them
+_EXTENSIONS = {
+    ("adaptrt.backends", "openvino"): "adaptrt-openvino",
+    ("adaptrt.executors", "ray"): "adaptrt-ray",
+    ("adaptrt.packagers", "triton"): "adaptrt-triton",
+}
 
 
 class Registry(Generic[T]):
@@ -82,6 +88,11 @@ class Registry(Generic[T]):
         distribution, point = next(iter(self._claims(name).items()))
         return f"{distribution} {point.dist.version}" if point.dist else distribution
 
+    def install_hint(self, name: str) -> str | None:
+        """How to install the extension that provides a name, if it is one of this project's."""
+        distribution = _EXTENSIONS.get((self.group, name))
+        return f"Install it: pip install {install_target(distribution)}" if distribution else None
+
     def _claims(self, name: str) -> Mapping[str, EntryPoint]:
         """Distribution to entry point."""
         if self.core_first and name in _declared_by_core()[self.group]:
@@ -93,7 +104,7 @@ class Registry(Generic[T]):
         if not claims:
             raise UsageError(
                 f"Unknown {self.kind} {name!r}.",
-                hint=did_you_mean(name, self.names()) or f"Available: {', '.join(self.names())}",
+                hint=self.install_hint(name) or did_you_mean(name, self.names()),
             )
         if len(claims) > 1:
             other = next(claim for claim in sorted(claims) if claim != "adaptrt")

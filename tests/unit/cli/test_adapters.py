@@ -112,6 +112,7 @@ def _only(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
     }  # fmt: skip
     kept = [found for found in everything if found.name not in others]
     monkeypatch.setattr(metadata, "distributions", lambda: kept)
+    monkeypatch.setattr("adaptrt.specs.installed._clone", lambda: None)  # as installed from an index
     return name
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from adaptrt.specs import registry
 
 COMMAND = """
 from adaptrt import Command
@@ -185,3 +187,30 @@ def test_a_format_is_rejected_before_the_model_is_loaded(
     monkeypatch.setattr(BACKENDS.find("onnxruntime"), "read_spec", lambda path: None)  # an unknown task
     wrong = adaptrt("predict", model, image, "--save", "cocoa")
     assert "--save cocoa: no task supports this format.\nDid you mean 'coco'?" in wrong.err
+
+
+@pytest.fixture
+def only_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No other distribution is installed, and adaptrt is from an index."""
+    monkeypatch.setattr(registry, "declaring_distributions", lambda: ())
+    monkeypatch.setattr("adaptrt.specs.installed._clone", lambda: None)
+    registry.forget_declared()
+    yield
+    monkeypatch.undo()
+    registry.forget_declared()
+
+
+@pytest.mark.usefixtures("only_core")
+def test_an_extension_that_is_not_installed_is_named(
+    adaptrt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of this project's own."""
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.toml").write_text('[[models]]\nsource = "best.pt"\n')
+    Path("best.onnx").touch()
+    for words, hint in {
+        ("package", "triton", "best.onnx"): "Unknown format 'triton'. Install it: pip install adaptrt-triton",
+        ("sweep", "sweep.toml", "--executor", "ray"): "Unknown executor 'ray'.\nInstall it: pip install adaptrt-ray",
+        ("build", "best.onnx", "--to", "openvino"): "Install it: pip install adaptrt-openvino",
+    }.items():
+        assert hint in adaptrt(*words).err

@@ -119,10 +119,11 @@ def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        from safetensors.torch import load_file
+        from safetensors.torch import load
     except ImportError as error:
         raise CheckpointError(f"{path} is a safetensors file.", hint="To read it: pip install safetensors") from error
     try:
-        return load_file(path)
+        # its load_file returns tensors in a memory map: a checkpoint that is rewritten would change them, or end the process by SIGBUS
+        return load(path.read_bytes())
     except Exception as error:
         raise CheckpointError(f"{path} is damaged: {error}.", hint=DOWNLOAD_AGAIN) from error

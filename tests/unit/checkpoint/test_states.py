@@ -59,6 +59,17 @@ def test_no_tensors(save: Save) -> None:
         read_state_dict(save({"epoch": 3}))
 
 
+def test_weights_do_not_change_with_their_file(tmp_path: Path) -> None:
+    """A run in training rewrites its checkpoint: tensors in a memory map of it would change, or end the process by SIGBUS."""
+    numbers = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    path = tmp_path / "best.safetensors"
+    numbers.save_file({"a.weight": torch.ones(100_000)}, path)
+    found = read_state_dict(path)["a.weight"]
+    with path.open("r+b") as file:  # of the same size, so that a test with a map fails instead of crashing
+        file.write(bytes(path.stat().st_size))
+    assert bool((found == 1).all())
+
+
 def test_safetensors(tmp_path: Path) -> None:
     numbers = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
     numbers.save_file({f"module.{name}": tensor for name, tensor in WEIGHTS.items()}, tmp_path / "best.safetensors")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,15 @@ def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, pr
     return _instability(sample, spec, precision)
 
 
+def perturbed(sample: Sample, precision: Precision, tries: int = _TRIES) -> Iterator[Arrays]:
+    """The reference's outputs for inputs that are perturbed by one rounding error; none if it cannot be run again."""
+    if sample.again is None:
+        return
+    rng = np.random.default_rng(0)
+    for _ in range(tries):
+        yield sample.again({name: _nudged(array, precision, rng) for name, array in sample.given.items()})
+
+
 def leeway_of(sample: Sample, spec: ModelSpec, precision: Precision) -> Leeway:
     """What rounding leaves open of the reference's outputs for this sample; measured when it is asked for."""
     return Leeway(
@@ -52,11 +61,7 @@ def _deviations(sample: Sample) -> list[dict[str, NDArray[np.float64]]]:
 
 
 def _instability(sample: Sample, spec: ModelSpec, precision: Precision) -> Check | None:
-    if sample.again is None:
-        return None
-    rng = np.random.default_rng(0)
-    for _ in range(_TRIES):
-        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.given.items()})
+    for moved in perturbed(sample, precision):
         for check in _checks(sample.reference, moved, spec, precision):
             if not check.passed:
                 return check
@@ -69,10 +74,8 @@ def _ties(sample: Sample, precision: Precision) -> dict[str, NDArray[np.bool_]]:
     integers = {name: array for name, array in sample.reference.items() if array.dtype.kind in "iub"}
     if not integers or sample.again is None:
         return {}
-    rng = np.random.default_rng(0)
     ties = {name: np.zeros(array.shape, np.bool_) for name, array in integers.items()}
-    for _ in range(2 * _TRIES):
-        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.given.items()})
+    for moved in perturbed(sample, precision, 2 * _TRIES):
         for name, array in integers.items():
             if moved[name].shape == array.shape:
                 ties[name] |= moved[name] != array

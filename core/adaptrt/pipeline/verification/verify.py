@@ -65,11 +65,12 @@ class Verification:
 
     def _skipped(self) -> str:
         alike = [check for check in self.unstable if check.name == self.unstable[0].name]
-        worst = max(alike, key=lambda check: check.value)
+        shares = alike[0].higher_is_better
+        worst = (min if shares else max)(alike, key=lambda check: check.value)
         count = len(self.unstable)
         samples = "every sample" if not self.checks else f"{count} samples" if count > 1 else "1 sample"
         unit = " pixels" if worst.unit == "pixels" else ""
-        change = f"changes {worst.name} of the reference by {worst.value:.2g}{unit}"
+        change = f"changes {worst.name} of the reference {'to' if shares else 'by'} {worst.value:.2g}{unit}"
         return f"{samples} skipped: perturbing the input by one rounding error {change}"
 
 
@@ -92,9 +93,9 @@ def verify(
     samples = job.samples if samples is None else samples
     if is_selected(spec):
         found.checks, found.invariance, found.note = check_selected(
-            runner, samples, spec, artifact.precision, batches=batches
+            runner, samples, spec, artifact.precision, batches=batches, unstable=found.unstable
         )
-        found.empty = not found.checks
+        found.empty = not found.checks and not found.unstable
         for check in (*found.checks, *found.invariance):
             check.artifact = label
         return found

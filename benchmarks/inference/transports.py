@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BLOCK = 64 << 20
 THREADS = (1, 2, 4, 8, 16)
+_STREAMED = 8  # batches of a stream, between which no thread waits
 Call = Callable[[], Any]
 
 
@@ -209,8 +210,9 @@ class Transport:
         for count in thread_counts():
             with ThreadPoolExecutor(count) as pool:
                 for way, work in (("copied", self.copy_rows), ("resized", self.resize)):
-                    call = lambda: list(pool.map(work, range(len(self.images))))  # noqa: B023, E731
-                    found[f"{way} by {count}"] = median(call, seconds) / len(self.images)
+                    indices = list(range(len(self.images))) * _STREAMED
+                    call = lambda: list(pool.map(work, indices))  # noqa: B023, E731
+                    found[f"{way} by {count}"] = median(call, seconds) / len(indices)
         return found
 
     def from_pinned(self, seconds: float, count: int) -> dict[str, float]:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -164,16 +165,17 @@ class BatchPipeline:
         return lambda: result
 
     def ahead(self, image: Any, spec: ModelSpec) -> Any:
-        """An image for ``begin``, with what can be done for it in the calling thread, whatever batch it will be in."""
-        work = getattr(self._runner, "image_ahead", None)
-        if work is None or not self._of(spec).fills_buffer:
+        """An image for ``begin``: a file is read in the calling thread. Other work would hand over the interpreter lock once more."""
+        known = self._of(spec)
+        if (
+            not isinstance(image, (str, Path))
+            or not known.fills_buffer
+            or getattr(self._runner, "decodes_files", False)
+        ):
             return image
-        try:
-            return work(spec, image)
-        except AdaptrtError:
-            raise
-        except Exception as error:
-            raise core_failed(error) from error
+        from adaptrt.vision.images import read_image
+
+        return read_image(image, spec.image_channels)
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))

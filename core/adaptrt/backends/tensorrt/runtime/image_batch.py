@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
-from adaptrt.backends.tensorrt.runtime.host_image import HostImage
 from adaptrt.backends.tensorrt.runtime.memory import Completion
 from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, Placed, Prepared, RowGroups
 from adaptrt.backends.tensorrt.runtime.ways import Chosen, FastestWay, Trial
@@ -128,8 +127,6 @@ class ImageBatch:
         """Let the GPU resize an image, uint8 [H, W, C] in any memory; ``None``: ``write`` it."""
         if isinstance(image, np.ndarray):
             return self._take_host(index, image)
-        if isinstance(image, HostImage):
-            return self._take_ahead(index, image)
         return self._take_device(index, image) if is_on_device(image) else None
 
     def copies(self, threads: int) -> list[Callable[[], Any]]:
@@ -281,16 +278,6 @@ class ImageBatch:
             offset = self._reserve(pixels.nbytes // height * placed.groups.run * placed.groups.times)
             self._grouped.append((offset, pixels, placed.groups))
         return self._read_by_kernel(index, width, placed, placed.packed, offset + placed.left, relative=1)
-
-    def _take_ahead(self, index: int, image: HostImage) -> ImageMeta:
-        placed = self.prepared.placed(image.size)
-        with self._lock:
-            offset = self._reserve(image.pixels.nbytes)
-            self._raw.append((offset, image.pixels))
-        if image.resized:
-            return self._read_resized(index, placed, offset)
-        assert placed.packed is not None
-        return self._read_by_kernel(index, image.size[1], placed, placed.packed, offset + placed.left, relative=1)
 
     def _copied_rows(
         self, index: int, pixels: NDArray[np.uint8], placed: Placed, *, alone: bool = False

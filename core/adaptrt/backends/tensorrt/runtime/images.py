@@ -9,20 +9,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.compiled import Argument, Kernels, integer, kernels_for, pointer
 from adaptrt.backends.tensorrt.runtime.engine import Engine
-from adaptrt.backends.tensorrt.runtime.host_image import host_image
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, Events, PinnedPool
 from adaptrt.backends.tensorrt.runtime.placed_images import ImageForm, Prepared
 from adaptrt.errors import AdaptrtError, DependencyError, EngineError, ModelError
 from adaptrt.specs import ImageTransform, ModelSpec
-from adaptrt.specs.runners import is_on_device
 
 _SPECS = 32
 _BLOCK = (32, 8, 1)
@@ -65,15 +62,6 @@ class DeviceImages:
             return prepared.idle.pop()
         except IndexError:
             return ImageBatch(self, prepared)
-
-    def ahead(self, spec: ModelSpec, image: Any) -> Any:
-        """The rows or the resized pixels of an image in page-locked memory, for a batch of any size."""
-        batch = None if is_on_device(image) else self.batch(spec, 1)
-        if batch is None:
-            return image
-        prepared = batch.prepared
-        prepared.idle.append(batch)
-        return host_image(self, prepared, image)
 
     def arguments(self, form: ImageForm, base: int, target: int) -> list[Argument]:
         """Those of the kernel ``preprocess``, which writes ``target`` from what a batch sent to ``base``."""

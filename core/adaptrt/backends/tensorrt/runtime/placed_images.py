@@ -61,7 +61,7 @@ class Placed(NamedTuple):
     ``taps``: the bytes of the tables for rows and columns if the kernel resizes. ``record``: the fields of IMAGE but addresses.
     ``first``: bytes from the start of the image to its first pixel that is used. ``used``: the rows that have a weight, of which
     ``packed`` are the tables and ``left`` what is ``first``. ``ways``: what happens to an image in pageable memory; without it, the CPU
-    resizes it. ``ahead``: the same, before it is in a batch. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
+    resizes it. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
     """
 
     placement: Placement
@@ -73,7 +73,6 @@ class Placed(NamedTuple):
     packed: NDArray[np.uint8] | None = None
     left: int = 0
     ways: FastestWay | None = None
-    ahead: FastestWay | None = None
     groups: RowGroups | None = None
 
 
@@ -122,20 +121,21 @@ class Prepared:
         )
         used, packed = _used_rows(above)
         used = used + top
-        copied = len(used) * size[1] <= _COPIED * height * width
         return placed._replace(
             used=used,
             packed=_tables(packed, beside),
             left=left * form.channels,
-            ways=_ways(form.rows) if copied else None,
-            ahead=_ways(0) if copied else None,
+            ways=_ways(form.rows) if len(used) * size[1] <= _COPIED * height * width else None,
             groups=_groups(used) if len(used) < _SPARSE * size[0] else None,
         )
 
 
 def _ways(rows: int) -> FastestWay:
-    """The driver's copy waits for the stream and lets no other thread help: it is for a call with one image."""
-    return FastestWay(["copy", "resize", "send"] if rows == 1 else ["copy", "resize"])
+    """The driver's copy waits for the stream and lets no other thread help: it is for a call with one image.
+
+    In a batch, to copy takes little of Python's time, and to resize much, which the time of a way does not show.
+    """
+    return FastestWay(["copy", "resize", "send"]) if rows == 1 else FastestWay(["copy", "resize"], handicap=2)
 
 
 def _tables(rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -157,13 +157,10 @@ class TensorRTRunner:
         """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
         return self._images.batch(spec, rows) if self._images is not None else None
 
-    def image_ahead(self, spec: ModelSpec, image: Any) -> Any:
-        """What ``image_batch`` needs of an image that is not in page-locked or device memory, for its ``take``; other images stay as
-        they are. Threads that wait for a batch each do this for their own image.
-        """
-        if self._images is None or (self._jpegs is not None and isinstance(image, (str, Path))):
-            return image
-        return self._images.ahead(spec, image)
+    @property
+    def decodes_files(self) -> bool:
+        """Whether ``decoded`` decodes files itself."""
+        return self._jpegs is not None
 
     def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
         """Run on images and wait for the outputs; see ``start_images``."""

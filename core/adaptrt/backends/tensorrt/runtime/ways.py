@@ -15,10 +15,12 @@ _TRIES = 4  # of each way
 class FastestWay:
     """Which way images of one size take. All give the same pixels; the first batches try each, and then the fastest is taken.
 
-    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size.
+    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. A way other than the first has to be
+    ``handicap`` times as fast as it.
     """
 
-    def __init__(self, ways: Sequence[Way]) -> None:
+    def __init__(self, ways: Sequence[Way], handicap: float = 1) -> None:
+        self._first, self._handicap = ways[0], handicap
         self.chosen = ways[0]
         self._best = dict.fromkeys(ways, math.inf)
         self._left = list(ways)[::-1] * _TRIES if len(ways) > 1 else []
@@ -32,6 +34,7 @@ class FastestWay:
 
     def took(self, way: Way, seconds: float) -> None:
         """Of an image, on the host; the device is not waited for."""
+        seconds *= 1 if way == self._first else self._handicap
         if seconds < self._best[way]:
             self._best[way] = seconds
             self.chosen = min(self._best, key=self._best.__getitem__)

@@ -45,6 +45,20 @@ def plugins_toml(text: str) -> Callable[[Path], None]:
     return make
 
 
+def conversion(text: str) -> Callable[[Path], None]:
+    """A conversion file, with code beside it that it may name."""
+
+    def make(folder: Path) -> None:
+        model(folder, SPEC)
+        (folder / "evil_module.py").write_text(CODE)
+        (folder / "evil_module:model").write_text("")
+        (folder / "checkout" / "models").mkdir(parents=True)
+        (folder / "checkout" / "models" / "yolo.py").write_text(CODE)
+        (folder / "evil.toml").write_text(text)
+
+    return make
+
+
 def manifest(raw: bytes | None = None, **changes: Any) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         plan = b"ptrt" + bytes(64)
@@ -157,6 +171,15 @@ BOXES = {
     "three-numbers": [1, 2, 3], "text": "1 2 3 4", "text-inside": [1, "2", 3, 4], "null": None,
     "nan": [float("nan")] * 4, "infinite": [0, 0, float("inf"), 1], "huge": [0, 0, 1e308, 1e308], "deep": [[[1]]] * 4,
 }  # fmt: skip
+CONVERSIONS = {
+    "named-as-a-file-beside": 'source = "evil_module:model"',
+    "names-a-file": 'source = "evil_module.py:model"',
+    "names-a-module-only": 'source = "evil_module:1"',
+    "names-a-checkout": 'source = "x.pt"\n[set]\nrepo = " checkout "',
+    "names-a-library": 'source = "x.pt"\nplugin-lib = "evil.so"',
+    "names-plugins": 'source = "x.pt"\nplugins = "plugins.toml"',
+    "trusts": 'source = "x.pt"\ntrust-checkpoint = true',
+}
 CASES = [
     Case("report-names-a-call", report(), EAGER, needs=(*NEEDS, "torch")),
     Case("report-names-a-file-beside", report(source="evil_module.py:model"), EAGER, needs=(*NEEDS, "torch")),
@@ -170,6 +193,10 @@ CASES = [
     Case("plugins-toml-listed", plugins_toml('[plugins]\nmodules = ["evil_module"]\n'), ("plugins",), ANY),
     Case("plugins-toml-adapters", plugins_toml('[adapters.x]\ndistribution="evil"\nsummary="\\u001b]0;owned\\u0007"\nframework="x"\nlicense="x"\n'), ("adapters", "--all"), ANY),
     Case("plugins-toml-broken", plugins_toml("[plugins\n\udcff"), ("plugins",), ANY),
+    *thinned([
+        Case(f"conversion-file-{key}", conversion(text), ("convert", "--adapter", "torch", "--config", "evil.toml"), (USAGE,), says="evil.toml", needs=NEEDS)
+        for key, text in CONVERSIONS.items()
+    ]),
     Case("manifest-not-utf8", manifest(b'{"format": "\xff\xfe"}'), LOOK, ANY),
     Case("manifest-not-utf8-predict", manifest(b'{"format": "\xff\xfe"}'), ENGINE, needs=NEEDS),
     Case("manifest-deep", manifest(b"[" * 100_000), LOOK, ANY),

@@ -104,6 +104,7 @@ PRECISION = replace(
     rest="",
 )
 FOUR = replace(INT8, name="nibbles", bits=4, quantized_type="", rest="")
+MIXED = replace(FOUR, name="mixed4", rest="fp16")
 CAST = replace(FP16, name="cast8", bits=8, onnx_type="float8_e4m3fn")
 """
 WRITES_THEM = """
@@ -141,6 +142,7 @@ def quantize(ctx, onnx_path, spec, precision):
 def eight_bits(tiny: str, fake_distribution: Callable[..., Path]) -> str:
     """Precisions that core does not write: floats of 8 bits, with Q/DQ nodes and with casts, and integers of 4."""
     names = {"float8": "eight_bits:PRECISION", "nibbles": "eight_bits:FOUR", "cast8": "eight_bits:CAST"}
+    names["mixed4"] = "eight_bits:MIXED"
     fake_distribution("adaptrt-eight", {"adaptrt.precisions": names}, modules={"eight_bits": EIGHT_BITS})
     return tiny
 
@@ -178,6 +180,13 @@ def test_backends_say_which_types_they_quantize_to(eight_bits: str) -> None:
 def test_cores_quantizer_writes_int8_only(eight_bits: str, image: Path) -> None:
     with pytest.raises(UsageError, match="adaptrt quantizes graphs to int8, and nibbles is int4"):
         adaptrt.convert("detector", adapter="tiny", precision="nibbles", to="onnx", calib=image.parent, html=False)
+
+
+def test_tune_searches_only_for_what_core_quantizes(eight_bits: str) -> None:
+    """It would measure int8, and write a recipe for the other precision."""
+    with pytest.raises(UsageError, match="tune does not search for mixed4") as caught:
+        adaptrt.tune("detector.onnx", images=".", precision="mixed4", html=False)
+    assert caught.value.hint == "Available: int8, fp16."
 
 
 def test_casts_to_a_type_that_no_operator_computes_in_are_rejected(eight_bits: str) -> None:

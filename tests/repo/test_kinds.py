@@ -31,8 +31,7 @@ LOOKED_AT = {
 }
 # files that compare a string with the name of a kind, and what that string is
 OTHER_NAMES = {
-    "builtins/engine.py": "an element type of ONNX",
-    "pipeline/layers/subjects.py": "an element type of ONNX",
+    "specs/precisions/precision.py": "an element type of ONNX",
     "pipeline/adopt.py": "the task in Ultralytics' metadata",
     "report_versions.py": "a field of report files before version 2",
     "backends/tensorrt/build/precision_report.py": "a data type of TensorRT's inspector",
@@ -43,7 +42,6 @@ OTHER_NAMES = {
 # files outside of backends/ that have the name of a precision as data, and why
 PRECISION_NAMES = {
     "api.py": "defaults of keywords",
-    "builtins/engine.py": "an element type of ONNX",
     "cli/engine_flags.py": "a build option",
     "cli/quantize.py": "the default of the command",
     "cli/tune.py": "the default of the command",
@@ -52,7 +50,6 @@ PRECISION_NAMES = {
     "packaging/deepstream.py": "the modes of DeepStream",
     "pipeline/bench/run.py": "an element type of ONNX",
     "pipeline/layers/drawing.py": "by element types of ONNX",
-    "pipeline/layers/subjects.py": "an element type of ONNX",
     "rendering/drawing.py": "colors in the style sheet; others have a common one",
     "specs/build.py": "a build option",
 }

@@ -21,7 +21,7 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
     if ctx.calibration is None or request.calibration is None:
         require_quantized(_files(ctx).outline(onnx_path), precision)
         return onnx_path
-    if precision.quantized_type != "int8":
+    if not precision.quantized_by_core:
         raise UsageError(
             f"adaptrt quantizes graphs to int8, and {precision.name} is {precision.quantized_type}.",
             hint="Install a plugin whose quantize hook writes it, or pass a graph with such Q/DQ nodes to adaptrt build, without --calib.",

@@ -362,7 +362,7 @@ def precision_of(file: OnnxFile) -> Precision:
         if one.quantized_type in file.weight_types:  # that of zero points, at least
             return one
     for one in quantized:
-        if one.quantized_type == "int8":  # uint8, or no zero points: written by other tools
+        if one.quantized_by_core:  # uint8, or no zero points: written by other tools
             return one
     for one in PRECISIONS.all():
         if one.form == "cast" and one.onnx_type in file.weight_types:

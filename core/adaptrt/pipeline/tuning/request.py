@@ -57,6 +57,10 @@ class TuneRequest(BuildRequest):
 
 
 def tuned_precisions() -> list[Precision]:
-    """Those that ``tune`` measures in ONNX Runtime: quantized ones whose rest is in float16, and that precision."""
-    quantized = [one for one in PRECISIONS.all() if one.rest and precision_named(one.rest).onnx_type == "float16"]
+    """Those that ``tune`` measures in ONNX Runtime: what core quantizes and whose rest is in float16, and that precision."""
+    quantized = [
+        one
+        for one in PRECISIONS.all()
+        if one.quantized_by_core and one.rest and precision_named(one.rest).onnx_type == "float16"
+    ]
     return [*quantized, *map(precision_named, dict.fromkeys(one.rest for one in quantized))]

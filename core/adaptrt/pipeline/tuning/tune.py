@@ -373,8 +373,9 @@ class TuneJob:
         ]
         mine = self.chosen().milliseconds
         if self.job.precision.form == "qdq" and half and mine is not None and mine >= min(half):
+            name = self.half_precision.name
             self.job.warn(
-                f"The recipe takes {mine:.3f} ms and fp16 {min(half):.3f} ms, so it is not recommended: use --precision fp16."
+                f"The recipe takes {mine:.3f} ms and {name} {min(half):.3f} ms, so it is not recommended: use --precision {name}."
             )
 
     def record(self, recipe: Recipe, holds: bool) -> None:

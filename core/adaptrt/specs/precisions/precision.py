@@ -43,6 +43,11 @@ class Precision:
         """Whether the bulk of the network has fewer bits than float32."""
         return self.form != "none"
 
+    @property
+    def quantized_by_core(self) -> bool:
+        """Whether core writes its Q/DQ nodes. For any other one, a plugin's ``quantize`` hook or a graph with such nodes is needed."""
+        return self.form == "qdq" and self.quantized_type == "int8"
+
 
 PRECISIONS: Registry[Precision] = Registry("adaptrt.precisions", "precision", Precision)
 

@@ -25,6 +25,7 @@ def int8_page() -> str:
         "int8_memory": memory,
         "int8_gpu": gpu,
         "int8_engines": engines,
+        "int8_kinds": kinds,
         "int8_layers": layers,
     }
     return with_tables(PAGE, tables)
@@ -119,6 +120,23 @@ def _timed(title: str, found: Mapping[str, Any]) -> list[list[Any]]:
     return rows
 
 
+def kinds() -> list[str]:
+    """The layers of both engines by kind and type: how many, and how long they take."""
+    both = [one["by kind"] for one in _layer_times()]
+    longest = {
+        kind: max(one.get(kind, {"milliseconds": 0})["milliseconds"] for one in both) for one in both for kind in one
+    }
+    rows = []
+    for kind in sorted(longest, key=lambda name: -longest[name]):
+        if longest[kind] >= _SHORTEST:
+            found = [one.get(kind, {"layers": 0, "milliseconds": 0.0}) for one in both]
+            rows.append(
+                [f"`{kind}`", *(cell for one in found for cell in (one["layers"], f"{one['milliseconds']:.2f}"))]
+            )
+    total = [cell for one in _layer_times() for cell in ("", f"{one['milliseconds']:.2f}")]
+    return markdown(["kind and type", "int8: layers", "ms", "fp16: layers", "ms"], [*rows, ["all layers", *total]])
+
+
 def layers() -> list[str]:
     """The layers that take longest, of both engines side by side."""
     columns = [one["longest layers"][:_LONGEST] for one in _layer_times()]
@@ -147,6 +165,8 @@ _ROWS = {
 _LEVELS = {"fp32": 0, "fp16": 1, "int8": 1}
 """Precisions in the order of the table, with the optimization level that the page states."""
 _LONGEST = 8
+_SHORTEST = 0.05
+"""Milliseconds of a kind of layers that is listed."""
 NETWORKS = {
     "yolov5m": "YOLOv5m",
     "swin_t": "Swin-T",

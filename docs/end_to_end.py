@@ -37,6 +37,7 @@ def end_to_end() -> list[str]:
         *_streams(kept["streams"]),
         *_threads(measured, kept["before"], kept["joined"]),
         "",
+        *_second(kept.get("second run")),
         f"The rest of this section is of an earlier run, with {earlier['network'].rpartition(', ')[2]} ({earlier['machine']}). Ways to bring one image in pageable memory",
         "to the GPU (`benchmarks/inference/pageable_ways.py`; ms of a call, median, in turns). The first calls with an image size try to copy, to resize, and",
         "to let the driver copy; later calls use the fastest:",
@@ -187,6 +188,25 @@ def _threads(measured: dict[str, Any], before: dict[str, Any], joined: dict[str,
         *markdown(
             ["", *(f"{memory}, {count} threads" for memory in ("device", "pageable") for count in (4, 8, 16))], changed
         ),
+    ]
+
+
+def _second(second: dict[str, Any] | None) -> list[str]:
+    """Threads of a second run, whose joined calls are those of this version."""
+    if second is None:
+        return []
+    rows = []
+    sides = ("device", "pageable", "device, joined", "pageable, joined")
+    for name in sorted(name for name in second["measured"] if name.startswith("threads_")):
+        one = second["measured"][name]
+        rows.append(
+            [name.removeprefix("threads_"), f"{one['alone']:.0f}", *(_share(one[side], one["alone"]) for side in sides)]
+        )
+    return [
+        f"These numbers depend on the machine. The same commands on another one of the same kind ({second['machine']}), after *as it is* became the only way:",
+        "",
+        *markdown(["threads", "alone", *sides], rows),
+        "",
     ]
 
 

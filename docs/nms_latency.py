@@ -27,7 +27,7 @@ def nms_latency() -> list[str]:
         one, (_, precision, batch) = timed[name], name.split("_")
         rows.append([precision, one["level"], batch, *(_beside(one["kinds"], kind) for kind in TITLES)])
     first = next(iter(timed.values()))
-    found = {kind: count for one in timed.values() for kind, count in one["detections"].items()}
+    found = [count for one in timed.values() for count in one["detections"].values()]
     converted = {name.removeprefix("convert_"): one for name, one in kept.items() if name.startswith("convert_")}
     verdicts = sorted({one["verdict"] or "not verified" for one in converted.values() if "failed" not in one})
     failed = [
@@ -38,7 +38,7 @@ def nms_latency() -> list[str]:
     lines = [
         f"YOLOv5n (trained fixture) at {first['size'][0]} x {first['size'][1]} on {first['gpu'].removeprefix('NVIDIA ')}, {first['backend'].split(' (')[0]}, tactic sources",
         f"{first['tactic_sources']}. Microseconds (p50) of one call on drawn images in device memory, all engines in turns; in parentheses, what NMS adds.",
-        f"The engines return {min(found.values()):.0f} to {max(found.values()):.0f} objects an image. Verdicts: {', '.join(verdicts)}.",
+        f"The engines return {min(found):.0f} to {max(found):.0f} objects an image on average. Verdicts: {', '.join(verdicts)}.",
         "Engines of level 0 are not tuned for speed.",
         "",
         *markdown(["precision", "level", "batch", *TITLES.values()], rows),

@@ -51,6 +51,8 @@ def prepare(folder: str, file: Path, root: Path) -> dict[str, Any]:
     }
     if entry["verdict"] != "accepted":
         return model
+    if entry["kind"] == "masks of queries":
+        return {**model, "unprepared": "no weights that find something are made for masks of queries"}
     inputs = (root / INPUTS / folder).absolute()
     try:
         with quiet():

@@ -49,6 +49,8 @@ def adapters_page() -> str:
             "",
             f"```text\npip install {distribution}\n```",
             "",
+            f"From a clone: `pip install . ./adapters/{folder_of(distribution)}`.",
+            "",
             "| adapter | models | examples |",
             "|---|---|---|",
         ]

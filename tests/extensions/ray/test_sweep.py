@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import wait_until
+from patience import HANG, wait_until
 
 from adaptrt.errors import UsageError
 from adaptrt.specs.executors import EXECUTORS, Command, CommandLimits, RunsCommands
@@ -53,6 +54,33 @@ def test_closing_ends_those_that_run(cluster: Any, tmp_path: Path) -> None:
     wait_until(lambda: file.exists() and bool(file.read_text()), "the start of the second command")
     results.close()
     wait_until(lambda: not running(int(file.read_text())), "the end of the second command")
+
+
+def test_a_canceled_command_ends_where_interrupts_are_ignored(tmp_path: Path) -> None:
+    """A shell script ignores them in its background jobs, and Ray's workers inherit that."""
+    program = f"""
+import _thread, signal, sys, threading, time
+from pathlib import Path
+from adaptrt.specs.executors import Command
+from adaptrt_ray.commands import run
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+folder = Path({str(tmp_path)!r})
+program = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(1000)"
+def cancel():
+    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+        time.sleep(0.05)
+    _thread.interrupt_main()
+threading.Thread(target=cancel, daemon=True).start()
+command = Command(name="long", words=(sys.executable, "-c", program), output=Path("out"), log=Path("log"))
+run(command, sys.executable, str(folder))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    try:
+        said = process.communicate(timeout=HANG)[1]
+    finally:
+        process.kill()
+    assert "KeyboardInterrupt" in said
+    assert not running(int((tmp_path / "pid").read_text()))
 
 
 def running(pid: int) -> bool:

@@ -207,4 +207,4 @@ def test_only_padding_that_the_graph_does_not_know_is_a_warning() -> None:
         spec, _ = spec_and_outputs("box_scores", clip=True, **changes)
         found[tuple(changes)] = plan_nms(NmsRequest(), spec)[0].clip
     assert found == {("padded",): "input", ("clipped",): "input", (): "image"}
-    assert "without padding" in CLIPPED_TO_INPUT
+    assert "images with padding" in CLIPPED_TO_INPUT

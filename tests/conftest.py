@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # fixtures of a session convert too, before any fixture of a test
 os.environ["ADAPTRT_CACHE_DIR"] = tempfile.mkdtemp(prefix="adaptrt-tests-")
-# whoever runs the tests may have options in the environment
+# options that are set in the environment of the test run
 for _name in os.environ.keys() - without_options(os.environ).keys():
     del os.environ[_name]
 # Ultralytics: nothing into the user's home, nothing installed, nothing asked for elsewhere
@@ -40,7 +40,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_user_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests never see the plugins.toml of whoever runs them, nor what was converted before."""
+    """Tests never see the plugins.toml of the user who runs them, nor what was converted before."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
     monkeypatch.delenv("ADAPTRT_TRACE_PLUGINS", raising=False)
     monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex))

@@ -128,7 +128,7 @@ class Commands:
     def started(self, words: Sequence[object]) -> Iterator[subprocess.Popen[str]]:
         """The command on its way; ended in any case."""
 
-        def hear_ctrl_c() -> None:  # whoever runs the tests in the background has it ignored
+        def hear_ctrl_c() -> None:  # ignored where a shell runs the tests in the background
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         process = subprocess.Popen(

@@ -68,9 +68,8 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
     folder = _folder(request, sources)
     records: list[dict[str, Any]] = []
     errors: list[ImageError] = []
-    skipped: list[
-        ImageError
-    ] = []  # printed once there is a result: an error that ends the command is not printed twice
+    # printed once there is a result: an error that ends the command is not printed twice
+    skipped: list[ImageError] = []
     done = dropped = 0
     with ExitStack() as stack:
         with redirect_stdout_to_stderr(request.verbose):

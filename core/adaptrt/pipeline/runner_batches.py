@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs.runners import ImageBatch, PreparesImages, StartedRun
 
-_WRITTEN = (
-    2  # batches into which threads write images: a batch waits for its last image, while threads go on with the next
-)
+# batches into which threads write images: a batch waits for its last image, while threads go on with the next
+_WRITTEN = 2
 
 
 class Written(NamedTuple):

@@ -208,7 +208,7 @@ def test_a_folder_of_code_with_spaces_around_is_refused(tmp_path: Path, monkeypa
     path = tmp_path / "conversion.toml"
     with pytest.raises(UsageError, match="names code"):
         requested(path, '[set]\nrepo = " checkout "\n', "best.pt")
-    with pytest.raises(UsageError, match="names code"):  # the same word elsewhere on the command line is no consent
+    with pytest.raises(UsageError, match="names code"):  # the same word elsewhere on the command line does not allow it
         requested(path, '[set]\nrepo = "checkout"\n', "best.pt", "-o", "checkout")
     for words in (["-s", "repo=checkout"], ["-srepo=checkout"], ["--set=repo=checkout"]):
         assert requested(path, '[set]\nrepo = "checkout"\n', "best.pt", *words).options == {"repo": "checkout"}

@@ -81,8 +81,8 @@ def test_a_precision_switch_replaces_the_file(monkeypatch: pytest.MonkeyPatch, t
     assert requested("--config", str(path), "--fp32").precision == "fp32"
 
 
-def test_a_file_needs_the_consent_of_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a variable says is no consent: it may come from the same place as the file."""
+def test_code_in_a_file_must_be_on_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable does not allow code from a file: both may come from the same place."""
     path = tmp_path / "conversion.toml"
     path.write_text('[set]\nx = "net.py"\n')
     monkeypatch.setenv("ADAPTRT_CONVERT_OUTPUT", "x=net.py")

@@ -43,9 +43,9 @@ def check_selected(
 ) -> tuple[list[Check], list[Check], str]:
     """Match the detections of every sample, alone and in a batch of the samples of one shape; and a note.
 
-    Images for which NMS did not converge are ignored. With ``unstable``, so are samples in which the reference itself finds something
-    else if its input is perturbed by one rounding error; their failed checks are added there. There are no checks, only the note, if
-    neither side finds anything in any sample.
+    Images for which NMS did not converge are ignored. With ``unstable``, so are samples in which the reference's own
+    detections change when its input is perturbed by one rounding error; the failed checks of these samples are added to it.
+    There are no checks, only the note, if neither side finds anything in any sample.
     """
     task = task_named(spec.task)
     metrics = task.metrics(spec, precision)

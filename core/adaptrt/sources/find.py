@@ -50,7 +50,8 @@ def find_sources(named: Named | Sequence[Named], options: SourceOptions | None =
 
     All still images together are one source. Nothing is opened, and URLs are downloaded when their frames are read.
     A list names a file, folder or pattern in each line, relative to its folder. One of several that is missing or has no
-    images becomes a source whose only frame is the error; a single one raises it.
+    images becomes a source whose only frame is the error; a single one raises it. Raises ``UsageError`` for anything else, such as an
+    array.
     """
     options = options or SourceOptions()
     several = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
@@ -75,6 +76,12 @@ def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | Image
     if isinstance(named, int):
         return [_camera(named, options)]
     if not isinstance(named, (str, os.PathLike)):
+        if not hasattr(named, "frames"):
+            raise UsageError(
+                f"Not a source: {type(named).__name__}.",
+                hint="For an image in memory, call the model: model(image). A source is a path, an address, a camera index, or an object "
+                "with the methods of adaptrt.sources.Source.",
+            )
         return [named]
     text = os.fspath(named)
     if re.fullmatch(r"camera:\d+|\d+", text) and not Path(text).exists():

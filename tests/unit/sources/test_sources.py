@@ -26,6 +26,13 @@ def read(named: Any, size: int = 1, **options: Any) -> list[list[Frame]]:
     return list(FrameStream(find_sources(named, SourceOptions(**options))).batches(size))
 
 
+@pytest.mark.parametrize("image", [gray_frame(1), [gray_frame(1)], None, 1.5])
+def test_an_image_in_memory_is_not_a_source(image: Any) -> None:
+    with pytest.raises(UsageError, match="Not a source") as caught:
+        find_sources(image)
+    assert "model(image)" in str(caught.value.hint)
+
+
 def test_what_a_user_can_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("b.png", "a.jpg"):

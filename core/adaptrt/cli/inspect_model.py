@@ -115,6 +115,8 @@ def draw(file: Path, form: str, flags: dict[str, Any], *, quiet: bool, as_json: 
     if as_json:
         return echo_json({"written": str(written), "blocks": _rows(drawing), "notes": drawing.notes})
     if not quiet:
+        for note in drawing.notes:
+            echo(f"Note: {note}.")
         echo(f"Written: {display_path(written)}")
         if shutil.which("netron") and file.suffix.lower() == ".onnx":
             echo(f"Every node, in a browser: netron {shlex.quote(str(file))}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "html")
 _LETTER, _SMALL_LETTER, _PADDING = 7.3, 6.3, 14.0  # widths at 13 and 11.5 px
 _LONGEST = 38  # letters of a title
+_NARROWEST, _MARGIN, _TOP, _KEY_HEIGHT = 460.0, 16.0, 36.0, 20.0  # of an SVG file: its head has a title and a legend
 _KNOWN = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
 _STEPS = 6  # shades of a scale
 # upper ends of the shades of a share of the limit; beyond the last one, a tensor differs
@@ -47,6 +48,26 @@ class Box:
     hover: str
     style: str
     parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A color of the legend at its position."""
+
+    x: float
+    y: float
+    name: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is above the graph in an SVG file. ``width``: of the file; ``height``: of the head."""
+
+    title: str
+    keys: tuple[Key, ...]
+    width: float
+    height: float
 
 
 @dataclass(frozen=True)
@@ -80,7 +101,8 @@ def graph_image(drawing: Drawing) -> GraphImage:
 
 
 def render_svg(drawing: Drawing) -> str:
-    return render_template("drawing.svg.j2", image=graph_image(drawing))
+    image = graph_image(drawing)
+    return render_template("drawing.svg.j2", image=image, head=_head(image))
 
 
 def render_drawing_page(drawing: Drawing) -> str:
@@ -105,7 +127,7 @@ def _text(drawing: Drawing, block: DrawnBlock) -> str:
         return ""
     if drawing.color == "time":
         part = block.seconds / drawing.seconds if drawing.seconds else 0.0
-        return f"{milliseconds(block.seconds)}, {part:.1%}"
+        return f"{milliseconds(block.seconds)}, {100 * part:.1f} %"
     if drawing.color == "error":
         return f"{share(block.worst.used)} of its limit" if block.worst is not None else "not compared"
     counts = block.precisions
@@ -162,13 +184,30 @@ def _legend(drawing: Drawing, longest: float) -> tuple[tuple[str, str], ...]:
         ends = [longest * (step + 1) / _STEPS for step in range(_STEPS)]
         return tuple((f"up to {milliseconds(end)}", f"scale{step}") for step, end in enumerate(ends))
     if drawing.color == "error":
-        names = [f"up to {limit:.0%} of the limit" for limit in _LIMITS] + ["beyond the limit"]
+        names = [f"up to {100 * limit:.0f} % of the limit" for limit in _LIMITS] + ["beyond the limit"]
         return (*((name, f"error{step}") for step, name in enumerate(names)), ("not compared", "none"))
     present = {name for block in drawing.blocks for name in block.precisions}
     shown = [(name, _precision_style(name)) for name in (*_KNOWN, *sorted(present - set(_KNOWN))) if name in present]
     if any(block.kind == "module" and not block.precisions for block in drawing.blocks):
         shown.append(("no floats, or not shown", "none"))
     return tuple(shown)
+
+
+def _head(image: GraphImage) -> Head:
+    """The legend in as many rows as the width of the file requires."""
+    drawing = image.drawing
+    title = f"{drawing.title}, colored by {drawing.color}"
+    title += f", compared with {drawing.reference}" if drawing.reference else ""
+    width = max(image.width, _NARROWEST, len(title) * _LETTER + 2 * _MARGIN)
+    keys: list[Key] = []
+    x, y = _MARGIN, _TOP
+    for name, style in image.legend:
+        taken = 33 + len(name) * _SMALL_LETTER
+        if keys and x + taken > width:
+            x, y = _MARGIN, y + _KEY_HEIGHT
+        keys.append(Key(x, y, name, style))
+        x += taken
+    return Head(title, tuple(keys), width, y + _KEY_HEIGHT + 2)
 
 
 def _nodes(count: int) -> str:

@@ -87,11 +87,13 @@ def chosen_rows(pair: PairComparison) -> list[TensorRow]:
 
 
 def share(used: float) -> str:
-    """``3.4 %``, ``12 times``; ``not finite`` for NaN, infinity and other shapes."""
+    """``3.4 %``, ``99.8 %``, ``12 times``; ``not finite`` for NaN, infinity and other shapes."""
     if not math.isfinite(used):
         return "not finite"
     if used >= 10:
         return f"{used:,.0f} times"
+    if abs(used - 1) < 0.01:  # the digits say on which side of the limit it is
+        return f"{100 * used:.4g} %"
     return f"{100 * used:.2g} %" if used < 1 else f"{100 * used:.0f} %"
 
 

@@ -166,6 +166,8 @@ def test_the_graph_is_drawn_beside_the_file(
     assert result.code == 0, result.err
     assert path.with_name("detector.onnx.graph.svg").read_text().startswith("<svg")
     assert f"netron {path}" in result.out
+    timed = adaptrt("inspect", path, "--graph", "svg", "--color", "time", "-o", "time.svg")
+    assert "Note: times are means of 10 runs" in timed.out
     found = adaptrt("inspect", path, "--graph", "html", "-o", "graph.html", "--json").json
     assert found["written"] == "graph.html"
     assert found["blocks"][-1]["kind"] == "output"

@@ -149,3 +149,23 @@ def test_the_files_are_whole_and_load_nothing(net: Path) -> None:
         f'href="#block{index}"' in page and f'id="block{index}"' in page for index in range(1, len(found.blocks) + 1)
     )
     assert all(node.name in page for block in found.blocks for node in block.nodes)
+
+
+def test_the_title_and_the_whole_legend_lie_inside_the_image(net: Path) -> None:
+    """The legend of a narrow graph ran out of the image, so most of its colors had no meaning."""
+    found = drawn(net, color="time", runs=1)
+    found.title = "a-long-name-of-a-model" * 4
+    image = graph_image(found)
+    root = ElementTree.fromstring(render_svg(found))
+    space = "{http://www.w3.org/2000/svg}"
+    title, *colors = (one for one in root.findall(f"{space}text") if "start" in str(one.get("class")))
+    assert [one.text for one in colors] == [name for name, _ in image.legend]
+    assert len(colors) == 6
+    graph = root.find(f"{space}g")
+    assert graph is not None
+    top = float(str(graph.get("transform")).split()[1].rstrip(")"))
+    for one in (title, *colors):
+        assert float(str(one.get("x"))) + 6 * len(str(one.text)) <= float(str(root.get("width")))
+        assert float(str(one.get("y"))) < top
+    assert len({(one.get("x"), one.get("y")) for one in colors}) == len(colors)
+    assert float(str(root.get("height"))) >= top + image.height

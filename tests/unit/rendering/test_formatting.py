@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from adaptrt import quantities
 from adaptrt.rendering import formatting
+from adaptrt.rendering.layers import share
 from adaptrt.report import Check, Link, Report, Verdict
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec
 
@@ -61,6 +62,17 @@ def test_the_share_of_the_limit_that_is_used(
     value: float, limit: float | None, higher: bool, share: float | None
 ) -> None:
     assert formatting.used(check(value, limit, higher=higher)) == (None if share is None else pytest.approx(share))
+
+
+@pytest.mark.parametrize(
+    ("used", "text"),
+    [
+        (0.0, "0 %"), (0.034, "3.4 %"), (0.56, "56 %"), (0.998, "99.8 %"), (1.0, "100 %"), (1.003, "100.3 %"),
+        (2.128, "213 %"), (12.2, "12 times"), (1234.0, "1,234 times"), (math.inf, "not finite"),
+    ],
+)  # fmt: skip
+def test_a_share_of_the_limit_says_on_which_side_it_is(used: float, text: str) -> None:
+    assert share(used) == text
 
 
 def test_the_worst_check_is_the_failed_one_else_the_nearest_to_its_limit() -> None:

@@ -1,9 +1,7 @@
-"""The tensors inside a graph: which node makes each, and the same ones in another form of the graph."""
+"""The tensors inside a graph: which node makes each."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from adaptrt.report import SourceLocation
 from adaptrt.specs import METADATA_KEY
 
 # nodes that a precision adds: the same tensor in another type
-_TYPES_ONLY = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear"})
+TYPES_ONLY = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class GraphTensor:
     @property
     def computes(self) -> bool:
         """Whether the node computes, rather than changes a type."""
-        return self.operator not in _TYPES_ONLY
+        return self.operator not in TYPES_ONLY
 
 
 def graph_tensors(model: ir.Model) -> list[GraphTensor]:
@@ -121,7 +119,8 @@ def require_tensors(wanted: Iterable[str], tensors: Sequence[GraphTensor], file:
     named: dict[str, str] = {}
     for tensor in tensors:
         parts = tensor.module.split(".") if tensor.module else []
-        named.update({".".join(parts[:depth]): tensor.name for depth in range(1, len(parts) + 1)})
+        if tensor.computes:
+            named.update({".".join(parts[:depth]): tensor.name for depth in range(1, len(parts) + 1)})
     named.update(module_tensors(tensors, ()))
     for tensor in tensors:
         named[tensor.node] = tensor.name
@@ -137,81 +136,18 @@ def require_tensors(wanted: Iterable[str], tensors: Sequence[GraphTensor], file:
     return list(dict.fromkeys(found))
 
 
-def align(reference: Sequence[GraphTensor], subject: Sequence[GraphTensor]) -> dict[str, str]:
-    """The tensors of ``subject`` that are also in ``reference``: their names there, by their names in ``subject``.
-
-    By name; else by the name of the node. A name that is only a number must come from the same operator, since exporters count.
-    """
-    by_name = {tensor.name: tensor for tensor in reference}
-    by_node = {(tensor.node, tensor.output): tensor for tensor in reference}
-    found: dict[str, str] = {}
-    for tensor in subject:
-        same = by_name.get(tensor.name)
-        if same is not None and not (same.name.isdigit() and same.operator != tensor.operator):
-            found[tensor.name] = same.name
-    taken = set(found.values())
-    for tensor in subject:
-        same = by_node.get((tensor.node, tensor.output))
-        if tensor.name in found or same is None or same.name in taken or same.operator != tensor.operator:
-            continue
-        found[tensor.name] = same.name
-        taken.add(same.name)
-    return found
-
-
-def align_structure(reference: ir.Model, subject: ir.Model) -> dict[str, str]:
-    """The same for graphs in which everything was renamed: tensors that are computed by the same operators from the same
-    inputs and weights, where there is only one of them."""
-    first, second = _fingerprints(reference), _fingerprints(subject)
-    once = {mark for mark, count in Counter(first.values()).items() if count == 1}
-    once &= {mark for mark, count in Counter(second.values()).items() if count == 1}
-    names = {mark: name for name, mark in first.items() if mark in once}
-    return {name: names[mark] for name, mark in second.items() if mark in names}
-
-
-def _fingerprints(model: ir.Model) -> dict[str, str]:
-    """A hash of how each tensor of the main graph is computed; inputs count by position."""
-    marks: dict[str, str] = {"None": ""}
-    for name, value in model.graph.initializers.items():
-        array = value.const_value.numpy() if value.const_value is not None else None
-        marks[name] = _mark("weights", str(array.shape), str(array.dtype), array.tobytes()) if array is not None else ""
-    for position, value in enumerate(model.graph.inputs):
-        if value.name not in model.graph.initializers:
-            marks[str(value.name)] = _mark("input", str(position))
-    found: dict[str, str] = {}
-    for node in model.graph:
-        attributes = ",".join(f"{name}={_attribute(one)}" for name, one in sorted(node.attributes.items()))
-        read = [
-            marks.get(name, "") for name in (str(value.name) if value is not None else "None" for value in node.inputs)
-        ]
-        for output, value in enumerate(node.outputs):
-            mark = _mark(node.domain, node.op_type, attributes, str(output), *read)
-            marks[str(value.name)] = found[str(value.name)] = mark
-    return found
-
-
-def _attribute(attribute: ir.Attr) -> str:
-    if attribute.type == ir.AttributeType.TENSOR:
-        return _mark("tensor", attribute.as_tensor().numpy().tobytes())
-    return str(attribute.value)
-
-
-def _mark(*parts: str | bytes) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
-        digest.update(b"\0")
-    return digest.hexdigest()
-
-
 def module_tensors(tensors: Sequence[GraphTensor], outputs: Iterable[str]) -> Mapping[str, str]:
-    """The tensor that leaves each module, by the path of the module; only of modules that a single tensor leaves."""
+    """The tensor that leaves each module, by the path of the module; only of modules that a single tensor leaves.
+
+    If it leaves in another type, it is the one that the module computes.
+    """
     ends = set(outputs)
+    by_name = {tensor.name: tensor for tensor in tensors}
     readers: dict[str, list[GraphTensor]] = {}
     for tensor in tensors:
         for name in tensor.sources:
             readers.setdefault(name, []).append(tensor)
-    leaving: dict[str, list[str]] = {}
+    leaving: dict[str, dict[str, None]] = {}
     for tensor in tensors:
         parts = tensor.module.split(".") if tensor.module else []
         for depth in range(len(parts), 0, -1):
@@ -221,5 +157,15 @@ def module_tensors(tensors: Sequence[GraphTensor], outputs: Iterable[str]) -> Ma
                 for reader in readers.get(tensor.name, ())
             )
             if tensor.name in ends or outside:
-                leaving.setdefault(path, []).append(tensor.name)
-    return {path: names[0] for path, names in leaving.items() if len(names) == 1}
+                leaving.setdefault(path, {})[_computed(tensor, by_name).name] = None
+    return {path: next(iter(names)) for path, names in leaving.items() if len(names) == 1}
+
+
+def _computed(tensor: GraphTensor, tensors: Mapping[str, GraphTensor]) -> GraphTensor:
+    """The tensor before the changes of its type, as far as they are in its module."""
+    while not tensor.computes:
+        before = tensors.get(tensor.sources[0])
+        if before is None or before.module != tensor.module:
+            break
+        tensor = before
+    return tensor

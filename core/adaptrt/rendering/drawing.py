@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.rendering.html import render_template, write_whole
-from adaptrt.rendering.layers import share
+from adaptrt.rendering.layers import share, share_of_limit
 from adaptrt.rendering.layout import layered
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _text(drawing: Drawing, block: DrawnBlock) -> str:
         part = block.seconds / drawing.seconds if drawing.seconds else 0.0
         return f"{milliseconds(block.seconds)}, {100 * part:.1f} %"
     if drawing.color == "error":
-        return f"{share(block.worst.used)} of its limit" if block.worst is not None else "not compared"
+        return share_of_limit(block.worst.used) if block.worst is not None else "not compared"
     counts = block.precisions
     if len(counts) == 1:
         return f"{next(iter(counts))}, {_nodes(len(block.nodes))}"
@@ -141,7 +141,7 @@ def _hover(drawing: Drawing, block: DrawnBlock) -> str:
     if block.kind == "module":
         lines.append(", ".join(f"{name} {count}" for name, count in block.operators.items()))
     if block.worst is not None:
-        lines.append(f"{block.worst.name}: {share(block.worst.used)} of its limit, compared with {drawing.reference}")
+        lines.append(f"{block.worst.name}: {share_of_limit(block.worst.used)}, compared with {drawing.reference}")
     return "\n".join(lines)
 
 

@@ -67,10 +67,8 @@ def first_lines(pair: PairComparison) -> list[str]:
     if row.source is not None:
         code = f"  {row.source.code}" if row.source.code else ""
         lines.append(f"  line      {row.source.file}:{row.source.line}{code}")
-    lines.append(
-        f"  differs   {number(row.max)} at most, {share(row.used)} of its limit"
-        + (f": {row.reason}" if row.reason else "")
-    )
+    lines.append(f"  differs   {number(row.max)} at most, {share_of_limit(row.used)}")
+    lines += [f"  limit     for {row.reason}"] if row.reason else []
     return lines
 
 
@@ -95,6 +93,12 @@ def share(used: float) -> str:
     if abs(used - 1) < 0.01:  # the digits say on which side of the limit it is
         return f"{100 * used:.4g} %"
     return f"{100 * used:.2g} %" if used < 1 else f"{100 * used:.0f} %"
+
+
+def share_of_limit(used: float) -> str:
+    """``3.4 % of its limit``, ``12 times its limit``, ``not finite``."""
+    text = share(used)
+    return f"{text} of its limit" if text.endswith("%") else f"{text} its limit" if math.isfinite(used) else text
 
 
 def tensor_facts(arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.rendering.html import render_template, write_whole
-from adaptrt.rendering.layers import chosen_rows, share
+from adaptrt.rendering.layers import chosen_rows, share, share_of_limit
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.records import LayerComparison, PairComparison, TensorRow
@@ -72,7 +72,7 @@ def depth_plot(pair: PairComparison) -> DepthPlot:
         Dot(
             across(row),
             up(power),
-            f"{row.name} ({row.operator}): {share(row.used)} of its limit",
+            f"{row.name} ({row.operator}): {share_of_limit(row.used)}",
             row.passed,
             row.output,
         )
@@ -100,6 +100,7 @@ def render_page(found: LayerComparison) -> str:
         left=LEFT,
         right=RIGHT,
         share=share,
+        share_of_limit=share_of_limit,
     )
 
 

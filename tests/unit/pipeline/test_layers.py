@@ -96,6 +96,32 @@ def test_renamed_tensors_are_found_by_how_they_are_computed(net: Path) -> None:
     assert all(row.max == 0 for row in pair.rows)
 
 
+def test_renamed_tensors_behind_other_weights_are_found(net: Path) -> None:
+    """The layer that differs is found, not the first output that it changes."""
+    renamed = changed(net, rename_everything)
+    (pair,) = adaptrt.compare(net, changed(renamed, scale_weights("body.weight"))).pairs
+    assert [row.reference for row in pair.rows] == [*INSIDE, "logits"]
+    assert pair.first is not None
+    assert pair.first.reference == "body"
+    adaptrt.build(net, precision="fp16", to="onnx", target="10", verify="none", html=False)
+    (pair,) = adaptrt.compare(net, changed(Path("net.fp16.onnx"), rename_everything)).pairs
+    assert [row.reference for row in pair.rows] == [*INSIDE, "logits"]
+    assert pair.first is None
+
+
+def test_tensors_without_a_counterpart_are_counted(net: Path) -> None:
+    """A graph with another operator: what is computed from it has no counterpart, and may be where the difference begins."""
+
+    def other_activation(model: onnx.ModelProto) -> None:
+        rename_everything(model)
+        model.graph.node[1].op_type = "Tanh"
+
+    (pair,) = adaptrt.compare(net, changed(net, other_activation)).pairs
+    assert [row.reference for row in pair.rows] == ["stem", "logits"]
+    assert any(note.startswith("6 of 8 tensors of other.onnx were not found in net.onnx") for note in pair.notes)
+    assert not any("were not found" in note for note in adaptrt.compare(net, net).pairs[0].notes)
+
+
 def test_a_count_as_a_name_is_no_match_by_itself(net: Path) -> None:
     def count(model: onnx.ModelProto, first: int) -> None:
         names = {
@@ -133,6 +159,22 @@ def test_names_stand_for_tensors_and_nodes(net: Path) -> None:
     with pytest.raises(UsageError, match="no tensor, node or module 'flatt'") as caught:
         adaptrt.compare(net, net, outputs="flatt")
     assert "flat" in str(caught.value.hint)
+
+
+def test_a_module_of_a_quantized_graph_stands_for_what_it_computes(net: Path) -> None:
+    """Not for the same tensor quantized for its readers, which exists in no other file."""
+    model = onnx.load(net)
+    names = {name: f"/net/{name}/output" for name in ("stem", "relu", "body")}
+    for node in model.graph.node:
+        node.input[:] = [names.get(one, one) for one in node.input]
+        node.output[:] = [names.get(one, one) for one in node.output]
+        node.name = names.get(node.name, node.name)
+    onnx.save(model, net)
+    images = np.random.default_rng(0).random((4, 3, 16, 16), np.float32)
+    np.savez("calib.npz", images=images)
+    adaptrt.build(net, precision="int8", calib="calib.npz", to="onnx", verify="none", html=False)
+    (pair,) = adaptrt.compare(net, "net.int8.onnx", outputs="net.relu,net.body").pairs
+    assert [row.name for row in pair.rows] == [names["relu"], names["body"], "logits"]
 
 
 def test_a_comparison_is_read_back(net: Path) -> None:

@@ -21,6 +21,7 @@ _DYNAMO = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _TORCHSCRIPT = re.compile(r"^(?P<file>.+?)\((?P<line>\d+)\): ", re.MULTILINE)
 # what the exporters and we ourselves wrap around a model
 _NOT_THE_MODEL = re.compile(r"(^|(site|dist)-packages/)(torch|onnxscript)/|adaptrt/(export|patching)/|<")
+_NOT_ITS_PACKAGES = ("torch", "onnxscript")  # wherever they are installed
 _EXPORTERS_OWN = ("pkg.torch.", "pkg.onnxscript.", "namespace")
 
 
@@ -58,14 +59,17 @@ def source_location_of(node: ir.Node) -> SourceLocation | None:
 
 
 def shown_file(path: str) -> str:
-    """A path that means something elsewhere too: below site-packages or the current folder, else its last two parts."""
+    """A path that means something elsewhere too: below site-packages, the current folder or the folder that Python imports it
+    from, else its last two parts."""
     inside = path.partition("site-packages/")[2] or path.partition("dist-packages/")[2]
     if inside:
         return inside
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+    file = Path(path)
+    imported = sorted((Path(one) for one in sys.path if one), key=lambda one: -len(one.parts))
+    folder = next((one for one in (Path.cwd(), *imported) if file.is_relative_to(one)), None)
+    if folder is not None:
+        return str(file.relative_to(folder))
+    return "/".join(file.parts[-2:]) if file.is_absolute() else path
 
 
 def at(path: str, line: int) -> SourceLocation:
@@ -78,9 +82,14 @@ def _location(node: ir.Node) -> SourceLocation | None:
     trace = node.metadata_props.get(STACK_TRACE)
     frames = [*_DYNAMO.finditer(trace)][::-1] if trace else [*_TORCHSCRIPT.finditer(node.doc_string or "")]
     for frame in frames:
-        if not _NOT_THE_MODEL.search(frame["file"]):
+        if not _NOT_THE_MODEL.search(frame["file"]) and not _of_an_exporter(frame["file"]):
             return at(frame["file"], int(frame["line"]))
     return None
+
+
+def _of_an_exporter(file: str) -> bool:
+    modules = (sys.modules.get(name) for name in _NOT_ITS_PACKAGES)
+    return any(Path(file).is_relative_to(folder) for one in modules if one is not None for folder in one.__path__)
 
 
 def _of_its_user(node: ir.Node, locations: Mapping[str, SourceLocation]) -> SourceLocation | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from adaptrt.graph.tensors import GraphTensor, align, align_structure, module_tensors
+from adaptrt.graph.alignment import align, align_structure
+from adaptrt.graph.tensors import GraphTensor, module_tensors
 from adaptrt.pipeline.layers.subjects import EagerSubject, GraphSubject, Subject
 
 _FLOATS = ("float16", "float32", "float64", "bfloat16", "")
@@ -38,15 +39,16 @@ def align_subjects(reference: Subject, subject: Subject) -> Aligned:
     ends = set(found.outputs)
     if isinstance(subject, GraphSubject) and isinstance(reference, GraphSubject):
         names = align(reference.tensors, subject.tensors)
-        unknown = [tensor for tensor in subject.tensors if tensor.computes and tensor.name not in names]
+        unknown = {one.name for one in subject.tensors if one.computes and one.name not in names}
         if unknown:
             taken = set(names.values())
-            same = align_structure(reference.graph, subject.graph)
-            renamed = {one.name: same[one.name] for one in unknown if same.get(one.name, "") not in {*taken, ""}}
+            same = align_structure(reference.graph, subject.graph, {**names, **found.outputs})
+            renamed = {name: twin for name, twin in same.items() if name in unknown and twin not in taken}
             names |= renamed
             inside = len(renamed.keys() - ends)
             if inside:
                 found.notes.append(f"renamed tensors that were found by how they are computed: {inside}")
+        found.notes += _missing(names, reference, subject, ends)
         own = {tensor.name: tensor for tensor in reference.tensors}
         found.names = {name: twin for name, twin in names.items() if name not in ends and own[twin].dtype in _FLOATS}
     elif isinstance(reference, EagerSubject) and isinstance(subject, GraphSubject):
@@ -60,6 +62,17 @@ def align_subjects(reference: Subject, subject: Subject) -> Aligned:
     dtypes = {tensor.name: tensor.dtype for tensor in tensors}
     found.names = {name: twin for name, twin in found.names.items() if dtypes.get(name, "") in _FLOATS}
     return found
+
+
+def _missing(names: Mapping[str, str], reference: GraphSubject, subject: GraphSubject, ends: set[str]) -> Iterator[str]:
+    """A note on the tensors that have no counterpart: a difference may begin in one of them."""
+    own = [one.name for one in subject.tensors if one.computes and one.dtype in _FLOATS]
+    count = sum(name not in names and name not in ends for name in own)
+    if count:
+        yield (
+            f"{count} of {len(own)} tensors of {subject.title} were not found in {reference.title}: a difference may begin in one of "
+            "them, before the first tensor that is named"
+        )
 
 
 def _outputs(reference: Subject, subject: Subject) -> dict[str, str]:

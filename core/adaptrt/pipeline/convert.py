@@ -24,12 +24,13 @@ from adaptrt.pipeline.quantizing import read_images
 from adaptrt.pipeline.recognize import load_model
 from adaptrt.pipeline.reduced import ReducedPrecision
 from adaptrt.pipeline.verification.extended import verify_extended
+from adaptrt.pipeline.verification.image_links import ImageLinks
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
 from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
 from adaptrt.report import Report
 from adaptrt.request import NmsRequest, Request
-from adaptrt.specs import ModelSpec, task_named
+from adaptrt.specs import ModelSpec
 from adaptrt.specs.backend_parts import KeepsManifest
 from adaptrt.specs.precisions import FP32
 
@@ -37,10 +38,8 @@ if TYPE_CHECKING:
     import onnx_ir
     from torch import nn
 
-    from adaptrt.export.eager import EagerRunner
     from adaptrt.export.state import Fingerprint
     from adaptrt.plugins.facade import Contributed
-    from adaptrt.specs.runners import Runner
 
 
 def convert(request: Request, observer: Observer | None = None, documents: Documents | None = None) -> Report:
@@ -89,7 +88,7 @@ class ConversionJob:
             # running the model may leave state on it; that is not a modification
             cached = written_parts(changed(loaded, before))
         self.job.report.spec = spec
-        self.compare_with_framework(reference, spec)
+        ImageLinks(job=self.job, reference=reference, spec=spec).compare_with_framework()
         require_untouched(before, untouched := fingerprint(model), "before the hook patches was called", cached)
         exported = self.export(model, spec, untouched, cached)
         require_untouched(before, fingerprint(model), "during the export", [*cached, *attributes(before)])
@@ -127,7 +126,7 @@ class ConversionJob:
         if not results and runs and self.job.request.verify != "none":
             as_it_is = runs_as_it_is(reduced, self.job.request)
             results = [reduced if as_it_is else emulated(reduced, self.job.workdir, self.job.onnx)]
-        self.compare_predictions(reference, results, raw, spec)
+        self.compare_predictions(ImageLinks(job=self.job, reference=reference, spec=raw), results, spec)
         builds.add_files(float32)
         self.job.finish()
 
@@ -202,33 +201,6 @@ class ConversionJob:
             self.nms = appended_nms(self.job.request, spec)
         require_embeddable(self.job, spec)
         return spec
-
-    def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
-        """Link 0: the framework's own inference pipeline and adaptrt agree on a real image."""
-        if self.job.request.verify == "none":
-            return self.job.not_run(0, "--verify none")
-        images = self.job.images()
-        if not images:
-            return self.job.not_run(0, "no --image")
-        with self.job.timed("link 0", verifying=True):
-            expected = self.job.hooks.framework_predictions(self.job.ctx, images[0], spec)
-            if expected is None:
-                return self.job.not_run(
-                    0, f"not available: adapter {self.job.request.adapter} has no framework predictions"
-                )
-            if isinstance(expected, str):
-                return self.job.not_run(0, expected)
-            actual = self.predictions(reference, spec, images[0], "eager")
-            record = links.image_record(self.job.report.images, images[0])
-            task = task_named(spec.task)
-            record.predictions["framework"] = links.record_prediction(expected, task)
-            if links.found_nothing([expected, actual], task):
-                return self.job.not_run(0, task.empty_reason)
-            checks = links.compare_predictions(self.job.metrics(spec, FP32), [expected], [actual], spec)
-            if not checks:
-                return self.job.not_run(0, f"no metric for task {spec.task!r}")
-            links.record_link(self.job.report.link(0), checks)
-        return None
 
     def exported_model(self, model: nn.Module, spec: ModelSpec) -> nn.Module:
         """The model, or a float32 copy of it where it is float64 and its inputs are not."""
@@ -354,47 +326,12 @@ class ConversionJob:
             verify_extended(self.job, float32, spec, "NMS")
         return runs
 
-    def compare_predictions(
-        self, reference: EagerRunner, results: Sequence[Artifact], raw: ModelSpec, spec: ModelSpec
-    ) -> None:
-        """Link 5: the converted model's predictions on real images match the reference's.
-
-        ``raw`` is the spec of the reference, whose outputs are other ones if the converted model ends in NMS.
-        """
+    def compare_predictions(self, images: ImageLinks, results: Sequence[Artifact], spec: ModelSpec) -> None:
+        """Link 5. ``spec`` is that of the converted model."""
         if self.job.request.verify == "none":
             return self.job.not_run(5, "--verify none")
         if self.nms is not None and self.nms.multi_label:
             return self.job.not_run(5, "--nms-multi-label: the model's own predictions have a single class per box")
         if not results:
             return self.job.not_run(5, "ONNX Runtime does not support the plugin EfficientNMS_TRT")
-        images = self.job.images()
-        if not images:
-            return self.job.not_run(5, "no --image")
-        with self.job.timed("link 5", verifying=True) as stage:
-            task = task_named(spec.task)
-            expected = [self.predictions(reference, raw, path, "eager") for path in images]
-            checks, nothing = [], True
-            for artifact in results:
-                runner = self.job.runners.open(artifact, self.job.request)
-                actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
-                found = links.compare_predictions(self.job.metrics(spec, artifact.precision), expected, actual, spec)
-                for check in found:
-                    check.artifact = artifact.name if len(results) > 1 else ""
-                checks += found
-                stage.note = "; ".join(map(task.describe, actual))
-                nothing = nothing and links.found_nothing([*expected, *actual], task)
-            if not checks:
-                return self.job.not_run(5, f"no metric for task {spec.task!r}")
-            if nothing:
-                return self.job.not_run(5, task.empty_reason)
-            links.record_link(self.job.report.link(5), checks)
-        return None
-
-    def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
-        from adaptrt.vision.images import read_image
-
-        image = read_image(path, spec.image_channels)
-        prediction = links.predict(runner, image, self.job.hooks.preprocess, self.job.hooks.postprocess, spec)
-        record = links.record_prediction(prediction, task_named(spec.task))
-        links.image_record(self.job.report.images, path).predictions[backend] = record
-        return prediction
+        return images.compare_converted(results, spec)

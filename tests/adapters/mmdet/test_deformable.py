@@ -72,3 +72,59 @@ def test_the_other_exporter_is_refused_with_the_reason(name: str, tmp_path: Path
     with pytest.raises(UsageError, match=r"requires the TorchScript exporter: .*_shape_as_tensor") as caught:
         converted(tmp_path, CONFIGS[name], exporter="dynamo")
     assert "--exporter torchscript" in str(caught.value)
+
+
+def test_dino_differs_from_itself_only_in_the_order_of_its_best_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DINO gives the cell of rank i query i. Of many cells, some have scores so close that one rounding error exchanges their queries: the
+    boxes are then others, in mmdet itself as in the patched model. With the order fixed, all agree."""
+    from adaptrt.patching import applied
+    from adaptrt.plugins.facade import Contributed
+    from adaptrt_mmdet.build import build_detector
+    from adaptrt_mmdet.configs import load_config
+    from adaptrt_mmdet.deformable import deformable_patches
+    from adaptrt_mmdet.query_family import QueryDetector
+    from adaptrt_mmdet.sources import Source
+
+    config = load_config(CONFIGS["DINO"], {**NARROW, "model.num_queries": "900"})
+    model = QueryDetector(Source(config, None, perturb(build_detector(config, None)))).eval()
+    orders: list[torch.Tensor] = []
+    forced: list[torch.Tensor] = []
+    original = torch.topk
+
+    def topk(values: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+        best, order = original(values, k, dim=dim)
+        if forced:
+            order = forced[0]
+            best = values.gather(dim, order)
+        orders.append(order)
+        return best, order
+
+    monkeypatch.setattr(torch, "topk", topk)
+
+    def run(images: torch.Tensor, order: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        forced[:] = [] if order is None else [order]
+        with torch.inference_mode():
+            found: tuple[torch.Tensor, ...] = model(images)
+        return found
+
+    def difference(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> float:
+        return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(1, 3, 224, 288, generator=generator)
+    reference = run(images)
+    (order,) = orders
+    exchanged = False
+    for _ in range(8):
+        moved = images + 2**-23 * images.abs().max() * torch.randn(images.shape, generator=generator)
+        free = difference(run(moved), reference)
+        differs = not torch.equal(orders[-1], order)
+        assert (free > 0.05) is differs
+        assert difference(run(moved, order), reference) < 5e-3
+        exchanged = exchanged or differs
+        if exchanged:
+            break
+    assert exchanged
+    patches = [Contributed(patch, "test") for patch in deformable_patches()]
+    with applied(model, patches):
+        assert difference(run(images, order), reference) < 5e-3

@@ -10,7 +10,7 @@ import numpy as np
 
 from adaptrt.pipeline import links
 from adaptrt.pipeline.verification.samples import batch_axis
-from adaptrt.pipeline.verification.stability import perturbed
+from adaptrt.pipeline.verification.stability import perturbed, self_disagreement
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ModelSpec, Precision, task_named
 from adaptrt.specs.decoders import decoder_of
@@ -91,21 +91,14 @@ def _instability(
 ) -> Check | None:
     """A failed check of the reference with a perturbed input, if it disagrees with itself at least as much as the converted model
     disagrees with it; ``None``: the sample counts."""
-    failed = {
-        check.name: check.value
+    failed = [
+        check
         for check in _compare(metrics, _pairs(sample.reference, converted, spec, sample.inputs), spec)
         if not check.passed
-    }
-    if not failed:
-        return None
-    worst: dict[str, Check] = {}
-    for moved in perturbed(sample, precision):
-        for check in _compare(metrics, _pairs(sample.reference, moved, spec, sample.inputs), spec):
-            if not check.passed and check.value < getattr(worst.get(check.name), "value", np.inf):
-                worst[check.name] = check
-    if any(name not in worst or worst[name].value > value for name, value in failed.items()):
-        return None
-    return worst[next(iter(failed))]
+    ]
+    moved = perturbed(sample, precision)
+    again = (_compare(metrics, _pairs(sample.reference, other, spec, sample.inputs), spec) for other in moved)
+    return self_disagreement(failed, again) if failed else None
 
 
 def _compare(metrics: Sequence[Metric], pairs: Sequence[tuple[Any, Any]], spec: ModelSpec) -> list[Check]:

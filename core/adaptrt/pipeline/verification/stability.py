@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,21 @@ def perturbed(sample: Sample, precision: Precision, tries: int = _TRIES) -> Iter
     rng = np.random.default_rng(0)
     for _ in range(tries):
         yield sample.again({name: _nudged(array, precision, rng) for name, array in sample.given.items()})
+
+
+def self_disagreement(failed: Sequence[Check], again: Iterable[Sequence[Check]]) -> Check | None:
+    """The worst check of the reference with itself, if it disagrees with itself at least as much as with the converted model.
+
+    ``failed`` are the checks of the converted model that fail, ``again`` those of the reference with perturbed inputs; shares.
+    """
+    worst: dict[str, Check] = {}
+    for checks in again:
+        for check in checks:
+            if not check.passed and check.value < getattr(worst.get(check.name), "value", np.inf):
+                worst[check.name] = check
+    if any(check.name not in worst or worst[check.name].value > check.value for check in failed):
+        return None
+    return worst[failed[0].name]
 
 
 def leeway_of(sample: Sample, spec: ModelSpec, precision: Precision) -> Leeway:

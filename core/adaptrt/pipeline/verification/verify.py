@@ -31,7 +31,7 @@ BATCH_BUDGET = 30.0
 class Verification:
     """The result: ``unstable`` holds a failed check for each sample that is skipped because the reference itself is unstable
     there; ``note`` describes what was tried and what was skipped; ``empty``: there was nothing to compare. ``hint`` replaces the
-    link's for a failure; ``shortcoming``: why checks that pass are less than a verification."""
+    link's for a failure; ``shortcoming``: why checks that pass are less than a verification; ``items``: what is compared."""
 
     checks: list[Check] = field(default_factory=list)
     invariance: list[Check] = field(default_factory=list)
@@ -40,6 +40,7 @@ class Verification:
     empty: bool = False
     hint: str | None = None
     shortcoming: str = ""
+    items: str = "sample"
 
     def record(
         self,
@@ -68,7 +69,8 @@ class Verification:
         shares = alike[0].higher_is_better
         worst = (min if shares else max)(alike, key=lambda check: check.value)
         count = len(self.unstable)
-        samples = "every sample" if not self.checks else f"{count} samples" if count > 1 else "1 sample"
+        what = self.items
+        samples = f"every {what}" if not self.checks else f"{count} {what}s" if count > 1 else f"1 {what}"
         unit = " pixels" if worst.unit == "pixels" else ""
         change = f"changes {worst.name} of the reference {'to' if shares else 'by'} {worst.value:.2g}{unit}"
         return f"{samples} skipped: perturbing the input by one rounding error {change}"

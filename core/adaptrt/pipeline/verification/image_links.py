@@ -1,0 +1,151 @@
+"""Links 0 and 5: predictions on real images, of the framework's own inference pipeline and of the converted model.
+
+Images in which the reference's own predictions change when its input is perturbed by one rounding error are skipped, if the outputs
+depend on ranks: they can tell nothing about a conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.pipeline import links
+from adaptrt.pipeline.artifacts import Artifact
+from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.pipeline.verification.selected import is_selected
+from adaptrt.pipeline.verification.stability import perturbed, self_disagreement
+from adaptrt.pipeline.verification.verify import Verification
+from adaptrt.specs import ModelSpec, task_named
+from adaptrt.specs.precisions import FP32
+from adaptrt.verify.compare import rank_sensitive_groups
+
+if TYPE_CHECKING:
+    from adaptrt.contributions import Metric
+    from adaptrt.pipeline.job import Job
+    from adaptrt.report import Check
+    from adaptrt.specs.runners import Runner
+
+
+@dataclass(kw_only=True)
+class ImageLinks:
+    """``spec`` is that of the reference."""
+
+    job: Job
+    reference: Runner
+    spec: ModelSpec
+
+    def compare_with_framework(self) -> None:
+        """Link 0: the framework's own inference pipeline and adaptrt agree on a real image."""
+        job, spec = self.job, self.spec
+        if job.request.verify == "none":
+            return job.not_run(0, "--verify none")
+        images = job.images()
+        if not images:
+            return job.not_run(0, "no --image")
+        with job.timed("link 0", verifying=True):
+            expected = job.hooks.framework_predictions(job.ctx, images[0], spec)
+            if expected is None:
+                return job.not_run(0, f"not available: adapter {job.request.adapter} has no framework predictions")
+            if isinstance(expected, str):
+                return job.not_run(0, expected)
+            actual = self.predictions(self.reference, spec, images[0], "eager")
+            record = links.image_record(job.report.images, images[0])
+            task = task_named(spec.task)
+            record.predictions["framework"] = links.record_prediction(expected, task)
+            if links.found_nothing([expected, actual], task):
+                return job.not_run(0, task.empty_reason)
+            metrics = job.metrics(spec, FP32)
+            found = self.compare(metrics, images[:1], [expected], [actual], spec, [actual])
+            if not found.checks and not found.unstable:
+                return job.not_run(0, f"no metric for task {spec.task!r}")
+            found.record(job.report.link(0))
+        return None
+
+    def compare_converted(self, results: Sequence[Artifact], spec: ModelSpec) -> None:
+        """Link 5: the converted model's predictions on real images match the reference's.
+
+        ``spec`` is that of the converted model, which has other outputs if it ends in NMS.
+        """
+        job = self.job
+        images = job.images()
+        if not images:
+            return job.not_run(5, "no --image")
+        with job.timed("link 5", verifying=True) as stage:
+            task = task_named(spec.task)
+            expected = [self.predictions(self.reference, self.spec, path, "eager") for path in images]
+            together, nothing = Verification(items="image"), True
+            for artifact in results:
+                runner = job.runners.open(artifact, job.request)
+                actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
+                found = self.compare(job.metrics(spec, artifact.precision), images, expected, actual, spec, expected)
+                for check in found.checks:
+                    check.artifact = artifact.name if len(results) > 1 else ""
+                together.checks += found.checks
+                together.unstable = max(together.unstable, found.unstable, key=len)  # of the same images
+                stage.note = "; ".join(map(task.describe, actual))
+                nothing = nothing and links.found_nothing([*expected, *actual], task)
+            if not together.checks and not together.unstable:
+                return job.not_run(5, f"no metric for task {spec.task!r}")
+            if nothing:
+                return job.not_run(5, task.empty_reason)
+            together.record(job.report.link(5))
+        return None
+
+    def compare(
+        self,
+        metrics: Sequence[Metric],
+        images: Sequence[Path],
+        expected: Sequence[Any],
+        actual: Sequence[Any],
+        spec: ModelSpec,
+        reference: Sequence[Any],
+    ) -> Verification:
+        """Compare predictions; ``reference`` are those of the reference, one of the two sides."""
+        found = Verification(items="image")
+        found.checks = links.compare_predictions(metrics, expected, actual, spec)
+        if all(check.passed for check in found.checks):
+            return found
+        if not rank_sensitive_groups(self.spec) and not is_selected(self.spec):
+            return found
+        kept = []
+        for index, path in enumerate(images):
+            alone = links.compare_predictions(metrics, [expected[index]], [actual[index]], spec)
+            failed = [check for check in alone if not check.passed]
+            unstable = self._instability(path, failed, metrics, reference[index], spec) if failed else None
+            if unstable is None:
+                kept.append(index)
+            else:
+                found.unstable.append(unstable)
+        if found.unstable:
+            ours, theirs = ([side[index] for index in kept] for side in (expected, actual))
+            found.checks = links.compare_predictions(metrics, ours, theirs, spec) if kept else []
+        return found
+
+    def _instability(
+        self, path: Path, failed: Sequence[Check], metrics: Sequence[Metric], reference: Any, spec: ModelSpec
+    ) -> Check | None:
+        """A failed check of the reference with a perturbed input, if it disagrees with itself at least as much."""
+        from adaptrt.vision.images import read_image
+
+        hooks, smallest = self.job.hooks, smallest_batch(self.spec)
+        arrays, meta = hooks.preprocess(read_image(path, self.spec.image_channels), self.spec)
+        sample = Sample(fill_batch([arrays], smallest), again=self.reference.run)
+
+        def again() -> Any:
+            for outputs in perturbed(sample, FP32):
+                (prediction,) = hooks.postprocess(first_rows(dict(outputs), 1, smallest), [meta], self.spec)
+                yield links.compare_predictions(metrics, [reference], [prediction], spec)
+
+        return self_disagreement(failed, again())
+
+    def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
+        from adaptrt.vision.images import read_image
+
+        image = read_image(path, spec.image_channels)
+        prediction = links.predict(runner, image, self.job.hooks.preprocess, self.job.hooks.postprocess, spec)
+        record = links.record_prediction(prediction, task_named(spec.task))
+        links.image_record(self.job.report.images, path).predictions[backend] = record
+        return prediction

@@ -70,6 +70,8 @@ def verdict(name: str, kept: Mapping[str, Any]) -> tuple[str, str]:
     if done is not None and done["passed"]:
         size = " x ".join(map(str, done["size"]))
         graph = f"{done['nodes']} nodes at {size}" + (f", opset {done['opset']}" if done["opset"] else "")
+        if one.get("kind") == "queries":
+            graph += "".join(f", {key}={value}" for key, value in done.get("changes", {}).items())
         if done["links"].get("0") == "passed" and done["boxes"]:
             return "compared", f"{done['boxes']} boxes as in mmdet's own predict; {graph}"
         missing = done.get("without mmdet", "")

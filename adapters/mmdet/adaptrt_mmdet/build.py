@@ -63,9 +63,24 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
     if checkpoint is not None:
         load_weights(detector, checkpoint)
     network: nn.Module = detector.eval().float()
+    without_zero_eps(network)
     if checkpoint is None:
         take_noise_statistics(network, lambda images: _reach_norms(network, images), (input_channels(network), *_NOISE))
     return network
+
+
+SMALLEST_EPS = 2.0**-126
+"""The smallest normal float32: added to a variance above 2e-31, it leaves it as it is."""
+
+
+def without_zero_eps(network: nn.Module) -> None:
+    """Give batch norms with ``eps=0`` the smallest ``eps``, which computes the same: torch 2.11 rejects 0.
+
+    mmdet's NAS-FCOS, whose backbone comes from Caffe with its statistics folded in, has it.
+    """
+    for norm in batch_norms(network):
+        if norm.eps == 0:
+            norm.eps = SMALLEST_EPS
 
 
 def _reach_norms(detector: Any, images: torch.Tensor) -> None:

@@ -106,9 +106,40 @@ def _modulated(
     deform_groups: int = 1,
 ) -> torch.Tensor:
     numbers = (*_pair(stride), *_pair(padding), *_pair(dilation), groups, deform_groups)
+    rows, columns = output_size(images, weight, numbers[:2], numbers[2:4], numbers[4:6])
+    offset, mask = (as_read_by_mmcv(values, rows, columns) for values in (offset, mask))
     bias = torch.zeros(int(weight.shape[0])) if bias is None else bias
     found: torch.Tensor = DeformConv.apply(images, offset, mask, weight, bias, numbers)
     return found
+
+
+def output_size(
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """Height and width of the result of a convolution; while tracing, they are traced as well."""
+    rows, columns = (
+        (images.shape[axis + 2] + 2 * padding[axis] - dilation[axis] * (int(weight.shape[axis + 2]) - 1) - 1)
+        // stride[axis]
+        + 1
+        for axis in range(2)
+    )
+    return rows, columns
+
+
+def as_read_by_mmcv(values: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Offsets or masks [B, C, h, w] as mmcv's modulated kernels read them, [B, C, rows, columns].
+
+    They take the memory of each sample as if it had the size of the result, without a check, and leave the rest unread. DyHead relies on
+    it: its offsets belong to a level that is twice as large. torchvision rejects another size.
+    """
+    if int(values.shape[2]) * int(values.shape[3]) <= int(rows) * int(columns):  # if too small, torchvision says so
+        return values
+    channels = int(values.shape[1])
+    return values.flatten(1)[:, : channels * rows * columns].reshape(-1, channels, rows, columns)
 
 
 def _pair(value: Any) -> tuple[int, int]:

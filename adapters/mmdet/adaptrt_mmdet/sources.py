@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import Conversion, UsageError
-from adaptrt.checkpoint import is_checkpoint_name, warn_of_random_weights
-from adaptrt_mmdet.build import build_detector
+from adaptrt.checkpoint import batch_norms, is_checkpoint_name, warn_of_random_weights
+from adaptrt_mmdet.build import SMALLEST_EPS, build_detector
 from adaptrt_mmdet.checkpoints import Checkpoint, open_checkpoint
 from adaptrt_mmdet.configs import executed_config, importable, load_config
 from adaptrt_mmdet.options import MmdetOptions
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+ZERO_EPS = (
+    "The config has batch norms with eps=0, which torch rejects; they have the smallest float32, 2**-126, instead. Added to a variance "
+    "above 2e-31, it changes nothing."
+)
 
 
 @dataclass(frozen=True)
@@ -53,4 +59,7 @@ def open_source(ctx: Conversion) -> Source:
             ctx.notes.append(said)
             ctx.tell(said)
     with importable(executed.parent if executed else None):
-        return Source(config, checkpoint, build_detector(config, checkpoint))
+        detector = build_detector(config, checkpoint)
+    if any(norm.eps == SMALLEST_EPS for norm in batch_norms(detector)) and ZERO_EPS not in ctx.notes:
+        ctx.notes.append(ZERO_EPS)
+    return Source(config, checkpoint, detector)

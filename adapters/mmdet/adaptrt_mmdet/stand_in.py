@@ -103,9 +103,12 @@ class StandIn(ModuleType):
         """Deformable convolution with a factor for each sampled point, written to ``output``."""
         from torchvision.ops import deform_conv2d
 
+        from adaptrt_mmdet.deformable_convolution import as_read_by_mmcv
+
         self.replaced.add("modulated_deform_conv")
         stride, padding, dilation = ((sizes[f"{name}_h"], sizes[f"{name}_w"]) for name in ("stride", "pad", "dilation"))
         bias = bias if sizes["with_bias"] else None
+        offset, mask = (as_read_by_mmcv(values, *output.shape[2:]) for values in (offset, mask))
         output.copy_(deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask))
 
 

@@ -81,6 +81,73 @@ def test_the_exported_graph_is_the_model(opset: int, tmp_path: Path) -> None:
     assert np.abs(one - expected[1:]).max() < 1e-4
 
 
+def sampled(image: np.ndarray, row: float, column: float) -> float:
+    """Bilinear, zero outside, as mmcv's kernels."""
+    found = 0.0
+    top, left = int(np.floor(row)), int(np.floor(column))
+    for y, x in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]:
+            found += (1 - abs(row - y)) * (1 - abs(column - x)) * float(image[y, x])
+    return found
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_offsets_of_a_larger_map_are_read_as_by_mmcv(groups: int, tmp_path: Path) -> None:
+    """mmcv's kernels index the memory of each sample with the size of the result, whatever the size of the offsets: DyHead has those of a
+    level twice as large. The expected values are computed from that memory, element by element."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the graph is run")
+    if has_compiled_ops():
+        pytest.skip("the compiled ops are installed")
+    ensure_ops()
+    from mmcv.ops import ModulatedDeformConv2d
+
+    torch.manual_seed(0)
+    rows, columns, channels, points = 3, 4, 2, 9
+    layer = ModulatedDeformConv2d(channels, 1, 3, padding=1, deform_groups=groups, bias=False).eval()
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, images: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.layer(images, both[:, : 18 * groups], both[:, 18 * groups :].sigmoid())
+            return found
+
+    images = torch.randn(2, channels, rows, columns)
+    both = torch.randn(2, 27 * groups, 2 * rows, 2 * columns + 1)
+    memory = [both[:, : 18 * groups].reshape(2, -1).numpy(), both[:, 18 * groups :].sigmoid().reshape(2, -1).numpy()]
+    weight = layer.weight.detach().numpy()
+    expected = np.zeros((2, 1, rows, columns))
+    for sample, channel, row, column, point in np.ndindex(2, channels, rows, columns, points):
+        group = channel // (channels // groups)
+        first = (group * points + point) * rows * columns + row * columns + column
+        place = group * 2 * points * rows * columns + 2 * point * rows * columns + row * columns + column
+        y = row - 1 + point // 3 + memory[0][sample, place]
+        x = column - 1 + point % 3 + memory[0][sample, place + rows * columns]
+        if -1 < y < rows and -1 < x < columns:
+            value = sampled(images[sample, channel].numpy(), y, x) * memory[1][sample, first]
+            expected[sample, 0, row, column] += value * weight[0, channel, point // 3, point % 3]
+    net = Net()
+    with torch.inference_mode():
+        np.testing.assert_allclose(net(images, both).numpy(), expected, atol=1e-5)
+        with applied(net, [Contributed(patch, "test") for patch in convolution_patches(net)]):
+            np.testing.assert_allclose(net(images, both).numpy(), expected, atol=1e-5)
+            torch.onnx.export(
+                net,
+                (images, both),
+                str(tmp_path / "out.onnx"),
+                opset_version=19,
+                dynamo=False,
+                input_names=["x", "both"],
+            )
+    session = onnxruntime.InferenceSession(str(tmp_path / "out.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": images.numpy(), "both": both.numpy()})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(RuntimeError, match="offset output dims"), torch.inference_mode():
+        net(images, both[:, :, :1])
+
+
 @pytest.mark.full
 def test_a_detector_with_deformable_convolutions(tmp_path: Path) -> None:
     """Opset 17 cannot express it: the error names the operator and the opset; TensorRT 8 does not take it."""

@@ -174,6 +174,7 @@ def _one(
     result = BackendResult(subject.backend, subject.path.name, seconds=seconds)
     scorer, answers, total = scoring.scorer(model.spec, dataset), list[Any](), len(dataset.examples)
     values: list[Any] = []
+    warnings: list[str] = []
     task, done, warm = task_named(model.spec.task), 0, False
     for examples in _batches(dataset.examples, evaluation.batch):
         started = time.perf_counter()
@@ -191,6 +192,7 @@ def _one(
             warm = True
         if images:
             predictions, timing = model.timed(images, **params)
+            warnings += model.last_warnings
             for name, spent in vars(timing).items():
                 seconds[name] += spent
             for example, image, prediction in zip(readable, images, predictions, strict=True):
@@ -205,6 +207,9 @@ def _one(
         raise ImageError(
             f"No image of {evaluation.data} can be read.", hint="The notes give the reason for each image."
         )
+    if warnings:
+        more = f" ({len(warnings) - 1} more such warnings)" if len(warnings) > 1 else ""
+        evaluation.notes.append(f"{subject.path.name} in {subject.backend}: {warnings[0]}{more}")
     result.images = len(answers)
     return result, answers, values, scorer
 

@@ -87,7 +87,7 @@ class Known(NamedTuple):
     boxes: BoxFilter | None
     selected: ModelSpec
     smallest: int
-    problems: Callable[[Mapping[str, NDArray[Any]]], Sequence[str]] | None
+    problems: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec], Sequence[str]] | None
 
 
 def _known_of(spec: ModelSpec, *, processing: Processing, prepares: bool) -> Known:
@@ -271,7 +271,7 @@ class BatchPipeline:
     ) -> BatchResult:
         outputs = first_rows(outputs, len(metas), known.smallest)
         predictions = self._processing.postprocess(outputs, metas, spec)
-        problems = () if known.problems is None else tuple(known.problems(outputs))
+        problems = () if known.problems is None else tuple(known.problems(outputs, metas, spec))
         return BatchResult(images, predictions, Timing(*seconds, time.perf_counter() - started), problems)
 
 

@@ -14,6 +14,7 @@ from adaptrt.onnxfile.reader import OnnxFile
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact
 from adaptrt.pipeline.builds import Builds
+from adaptrt.pipeline.describe_nms import CLIPPED_TO_INPUT
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.preflight import refuse_unavailable
@@ -74,6 +75,8 @@ class BuildJob:
             onnx_path, spec = self.make_spec(source, file)
             self.check_shapes(spec, file if onnx_path == source else self.job.onnx.outline(onnx_path))
             self.job.report.spec, self.job.report.opset = spec, file.opset
+            if spec.decoder is not None and spec.decoder.params.get("clipped_to") == "input":
+                self.job.warn(CLIPPED_TO_INPUT)
             self.job.report.operators["final"] = dict(file.operators.most_common())
             self.require_other_precision(source, file)
             read_images(self.job, spec, lambda: self.job.runners.open(onnx_artifact(onnx_path, FP32), self.job.request))

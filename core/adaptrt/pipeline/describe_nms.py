@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 CLIPPED_TO_INPUT = (
     "NMS in the graph clips boxes to the network's input; the decoder clips them to the image, which ends where padding begins. In "
     "images with padding, boxes that extend into it may be selected differently, and boxes inside the padding are returned with an "
-    "area of 0."
+    "area of 0; predict and evaluate warn of such images. Use images that fill the input, or omit --nms."
 )
 
 

@@ -144,7 +144,7 @@ class GraphNms:
             for target in targets_of(self.job.request):
                 self.job.add_findings(check_graph(graph, spec, target))
             self.job.report.notes.append(describe(request, layout))
-            if layout.clip == "image" and self.raw.image is not None and self.raw.image.resize == "letterbox":
+            if self.misses_padding(layout):
                 self.job.warn(CLIPPED_TO_INPUT)
         self.job.report.spec = spec
         self.verify(spec, layout, plan)
@@ -154,6 +154,10 @@ class GraphNms:
     def request(self) -> NmsRequest:
         assert self.job.request.nms is not None
         return self.job.request.nms
+
+    def misses_padding(self, layout: BoxLayout) -> bool:
+        """Whether the decoder clips boxes to the image, and images may have padding, which the graph does not know of."""
+        return layout.clip == "image" and self.raw.image is not None and self.raw.image.resize == "letterbox"
 
     def spec_of(self, layout: BoxLayout, plan: NmsPlan) -> ModelSpec:
         """The spec of the graph with NMS: other outputs, and the decoder that reads them."""
@@ -186,6 +190,7 @@ class GraphNms:
             "agnostic": given.agnostic,
             "classes": None,
             **layout.params,
+            **({"clipped_to": "input"} if self.misses_padding(layout) else {}),
         }
         return replace(self.raw, outputs=tuple(outputs), decoder=DecoderSpec(layout.decoder, params))
 

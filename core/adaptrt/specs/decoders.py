@@ -33,15 +33,15 @@ class Decoder:
     ``task`` names the task of these predictions; it may be omitted for a ``FromCandidates`` (``detect``) and for
     ``values``. An adapter that takes any decoder by name gets the task from it.
 
-    ``problems(outputs)`` returns problems that the outputs of a batch report, such as NMS that did not converge;
-    ``predict`` shows it as a warning.
+    ``problems(outputs, metas, spec)`` returns problems of a batch, such as NMS that did not converge; ``predict`` shows them as
+    warnings.
     """
 
     name: str
     params: type[Any]
     decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
     task: str = ""
-    problems: Callable[[Mapping[str, NDArray[Any]]], Sequence[str]] | None = None
+    problems: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec], Sequence[str]] | None = None
 
     @property
     def predicts(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,17 @@ def test_missing_data_is_named_before_the_model_is_opened(
     file.write_bytes(b"not a model")
     with pytest.raises(UsageError, match=f"^Not found: .*{missing}[.]"):
         evaluate([file], tmp_path / data, images=tmp_path / images if images else None)
+
+
+def test_problems_of_the_outputs_are_noted(converted: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score of a graph whose NMS did not converge, say, must not look like any other."""
+    from adaptrt.pipeline import batches
+
+    original = batches.decoder_of
+
+    def complaining(spec: Any) -> Any:
+        return replace(original(spec), problems=lambda outputs, metas, spec: [f"{len(metas)} images are odd"])
+
+    monkeypatch.setattr(batches, "decoder_of", complaining)
+    found = evaluate([converted], data, batch=4)
+    assert found.notes == ["classifier.onnx in onnxruntime: 4 images are odd (2 more such warnings)"]

@@ -202,9 +202,16 @@ def test_link_2_compares_with_the_decoders_own_selection(symbolic: bool, wrong: 
 
 def test_only_padding_that_the_graph_does_not_know_is_a_warning() -> None:
     """The three ways to clip: to the input, by the network itself to the image, and by the decoder alone to the image."""
-    found = {}
+    found, recorded = {}, {}
     for changes in ({"padded": True}, {"clipped": True}, {}):
         spec, _ = spec_and_outputs("box_scores", clip=True, **changes)
-        found[tuple(changes)] = plan_nms(NmsRequest(), spec)[0].clip
+        layout, plan = plan_nms(NmsRequest(), spec)
+        found[tuple(changes)] = layout.clip
+        for resize in ("letterbox", "stretch"):
+            fitted = replace(spec, image=ImageTransform(resize=resize))
+            ended = GraphNms(job=None, raw=fitted).spec_of(layout, plan)  # type: ignore[arg-type]
+            assert ended.decoder is not None
+            recorded[(*changes, resize)] = ended.decoder.params.get("clipped_to", "image")
     assert found == {("padded",): "input", ("clipped",): "input", (): "image"}
-    assert "images with padding" in CLIPPED_TO_INPUT
+    assert {key for key, value in recorded.items() if value == "input"} == {("letterbox",)}, "predict warns of padding"
+    assert "Use images that fill the input, or omit --nms." in CLIPPED_TO_INPUT

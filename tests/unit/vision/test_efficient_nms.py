@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptrt import DecoderSpec, ImageMeta, InputSpec, ModelError, ModelSpec, UsageError
+from adaptrt import DecoderSpec, ImageMeta, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
 from adaptrt.specs.decoders import find_decoder
 from adaptrt.vision.decoders.decode import decode
+from adaptrt.vision.placement import place
 
 META = ImageMeta((100, 200), (100, 200))
 OWN = ("num_dets", "det_boxes", "det_scores", "det_classes")
@@ -44,10 +45,28 @@ def test_rows_beyond_the_count_are_padding(names: tuple[str, ...]) -> None:
 def test_what_the_outputs_say_about_themselves() -> None:
     problems = find_decoder("efficient_nms").problems
     assert problems is not None
-    assert not problems(outputs())
-    assert not problems({**outputs(), "nms_converged": np.ones((2, 1), np.int32)})
-    (problem,) = problems({**outputs(), "nms_converged": np.array([[1], [0]], np.int32)})
+    metas = [META, META]
+    assert not problems(outputs(), metas, spec())
+    assert not problems({**outputs(), "nms_converged": np.ones((2, 1), np.int32)}, metas, spec())
+    (problem,) = problems({**outputs(), "nms_converged": np.array([[1], [0]], np.int32)}, metas, spec())
     assert "of image 2 of the batch" in problem
+
+
+def test_padding_that_the_graph_does_not_know_is_reported() -> None:
+    """For images that do not fill the input, and only if boxes were clipped to the input."""
+    problems = find_decoder("efficient_nms").problems
+    assert problems is not None
+    height, width = META.input_size
+    transform = ImageTransform(resize="letterbox", stride=1)
+    metas = [place(size, transform, META.input_size).meta for size in ((height, width), (2 * height, width // 3))]
+    (problem,) = problems(outputs(), metas, spec(clipped_to="input"))
+    assert problem.startswith("Boxes of image 2 of the batch that extend into the padding")
+    assert "convert again without --nms" in problem
+    assert not problems(outputs(), metas[:1], spec(clipped_to="input"))
+    assert not problems(outputs(), metas, spec())
+    for size in range(17, 60, 7):  # rounded to a whole pixel
+        filling = place((height * size, width * size), transform, META.input_size).meta
+        assert not problems(outputs(), [filling], spec(clipped_to="input"))
 
 
 def test_what_is_no_such_output() -> None:

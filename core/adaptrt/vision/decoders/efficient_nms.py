@@ -9,7 +9,7 @@ Outputs by name: ``num_dets`` int [B, 1], ``det_boxes`` [B, M, 4] x1 y1 x2 y2 in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -42,10 +42,13 @@ class EfficientNmsParams(DetectionParams):
       threshold have no effect
     - ``iou``: always ``null``, because NMS is part of the graph
     - ``agnostic``: has no effect, because NMS is part of the graph
+    - ``clipped_to``: what the graph clips boxes to before NMS. ``input``: to the whole input, although the model expects them clipped to
+      the image in it; images with padding are then reported
     """
 
     conf: float = 0.0
     iou: float | None = None
+    clipped_to: Literal["image", "input"] = "image"
 
     def __post_init__(self) -> None:
         DetectionParams.__post_init__(self)
@@ -143,19 +146,37 @@ def require_labels(labels: NDArray[np.int64], spec: ModelSpec) -> None:
         )
 
 
-def problems(outputs: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Images whose NMS stopped before its result was final."""
-    if CONVERGED not in outputs:
-        return []
-    open_ones = np.flatnonzero(np.asarray(outputs[CONVERGED]).reshape(-1) == 0)
-    if not len(open_ones):
-        return []
-    which = (
-        "" if len(outputs[CONVERGED]) == 1 else f" of image {', '.join(str(one + 1) for one in open_ones)} of the batch"
-    )
-    return [
-        f"NMS in the graph did not converge{which}: boxes may be missing or duplicated. Convert again with more --nms-rounds."
-    ]
+def problems(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> list[str]:
+    """Images whose NMS stopped before its result was final, or that have padding which the graph does not know of."""
+    found = []
+    if CONVERGED in outputs:
+        flags = np.asarray(outputs[CONVERGED]).reshape(-1)
+        which = _of_images(np.flatnonzero(flags == 0).tolist(), len(flags))
+        if which is not None:
+            found.append(
+                f"NMS in the graph did not converge{which}: boxes may be missing or duplicated. Convert again with more --nms-rounds."
+            )
+    if spec.decoder is not None and spec.decoder.params.get("clipped_to") == "input":
+        which = _of_images([index for index, meta in enumerate(metas) if _has_padding(meta)], len(metas))
+        if which is not None:
+            found.append(
+                f"Boxes{which} that extend into the padding around it may be selected differently than without NMS in the graph, which "
+                "does not know where padding begins. Use images that fill the input, or convert again without --nms."
+            )
+    return found
+
+
+def _of_images(indices: Sequence[int], total: int) -> str | None:
+    """A clause that names these images of a batch; ``None`` without any."""
+    if not indices:
+        return None
+    return "" if total == 1 else f" of image {', '.join(str(index + 1) for index in indices)} of the batch"
+
+
+def _has_padding(meta: ImageMeta) -> bool:
+    """Whether the image covers less than the input, by more than rounding."""
+    sides = zip(meta.original_size, meta.input_size, meta.scale, meta.offset, strict=True)
+    return any(offset >= 1 or offset + side * scale <= whole - 1 for side, whole, scale, offset in sides)
 
 
 decoder = Decoder(

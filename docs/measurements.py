@@ -10,7 +10,7 @@ from batch_measurements import batch_jobs
 from benchmarks.common.results import markdown, read
 from end_to_end import end_to_end
 from many_engines import many_engines
-from nms_latency import nms_latency
+from nms_latency import completed, nms_latency
 from sections import section
 
 PLACES = ("static", "batch", "batch_hw")
@@ -342,6 +342,7 @@ def detectors() -> list[str]:
         times = [_with_eager(timed[f"batch {batch}"]) if timed else "not measured" for batch in (1, 8, 32)]
         card = one["gpu"].removeprefix("NVIDIA ").split()[0]
         rows.append([model, precision, one["level"], card, word, *scores, *times])
+    rows = completed(rows)
     built = kept["convert_segment_fp32"]
     lines = [
         "YOLOv5n at 640 x 640 with the trained heads of tests/fixtures, one engine with batches 1 to 32 for each row",
@@ -349,7 +350,8 @@ def detectors() -> list[str]:
         "Scores of eager and the engine are on 64 held-out images. Times are microseconds (p50) of one call on images in device memory, with the",
         "ratio to eager in the same precision (float32 without TF32). Engines of level 0 are not tuned for speed.",
         "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks. retinanet and deformable_detr (with 2 of",
-        "6 layers in its encoder and decoder) have perturbed random weights, so they have no score.",
+        "6 layers in its encoder and decoder) have perturbed random weights, so they have no score. The times of engines that",
+        "end in NMS (detect_nms: `--nms`, detect_nms_efficient, detect_nms_onnx) are those of [NMS in the graph](#nms-in-the-graph).",
         "",
         *markdown(
             ["model", "precision", "level", "GPU", "verdict", "eager", "engine", "batch 1", "batch 8", "batch 32"], rows

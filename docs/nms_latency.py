@@ -16,6 +16,31 @@ TITLES = {
 }
 
 
+MATRIX = {"detect_nms": "cluster", "detect_nms_efficient": "efficient", "detect_nms_onnx": "onnx"}
+"""The model's name in the matrix of detectors, and the kind of NMS."""
+
+
+def completed(rows: list[list[str]]) -> list[list[str]]:
+    """The rows of the matrix of detectors: those with NMS in the graph have the times of this section, and rows that the matrix lacks
+    are added. A row is model, precision, level, card, verdict, two scores and three times."""
+    if not (FOLDER / f"{RESULT}.json").exists():
+        return rows
+    kept = read(RESULT)
+    found = {(row[0], row[1]): list(row) for row in rows}
+    for name, kind in MATRIX.items():
+        for precision in ("fp16", "fp32"):
+            timed = [kept.get(f"time_{precision}_{batch}") for batch in (1, 8, 32)]
+            one = kept.get(f"convert_{kind}_{precision}")
+            if one is None or "failed" in one or not all(timed):
+                continue
+            first = timed[0]
+            place = [first["level"], first["gpu"].removeprefix("NVIDIA ").split()[0]]
+            row = found.setdefault((name, precision), [name, precision, *place, one["verdict"], "", "", "", "", ""])
+            if row[2:4] == place:
+                row[7:] = [f"{batch['kinds'][kind]['p50']:.0f}" for batch in timed]
+    return sorted(found.values(), key=lambda row: (row[0], row[1]))
+
+
 def nms_latency() -> list[str]:
     """Latency of each kind beside the engine without; empty before it was measured."""
     if not (FOLDER / f"{RESULT}.json").exists():
@@ -39,12 +64,22 @@ def nms_latency() -> list[str]:
         f"YOLOv5n (trained fixture) at {first['size'][0]} x {first['size'][1]} on {first['gpu'].removeprefix('NVIDIA ')}, {first['backend'].split(' (')[0]}, tactic sources",
         f"{first['tactic_sources']}. Microseconds (p50) of one call on drawn images in device memory, all engines in turns; in parentheses, what NMS adds.",
         f"The engines return {min(found):.0f} to {max(found):.0f} objects an image on average. Verdicts: {', '.join(verdicts)}.",
-        "Engines of level 0 are not tuned for speed.",
+        f"Engines of level 0 are not tuned for speed. {_machines(kept.get('runs', {}))}",
         "",
         *markdown(["precision", "level", "batch", *TITLES.values()], rows),
         *(["", *failed] if failed else []),
     ]
     return section("NMS in the graph", "detectors/nms_latency", lines, None)
+
+
+def _machines(runs: dict[str, Any]) -> str:
+    """A sentence on precisions that were measured on different machines."""
+    if len(runs) < 2:
+        return ""
+    each = "; ".join(
+        f"{precision}: {one['gpu'].removeprefix('NVIDIA ')}, {one['date']}" for precision, one in sorted(runs.items())
+    )
+    return f"The precisions were measured on different machines ({each}): compare times of one precision."
 
 
 def _beside(kinds: dict[str, Any], kind: str) -> str:

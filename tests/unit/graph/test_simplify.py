@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from adaptrt.graph.passes.clean import name_nodes
 from adaptrt.graph.passes.simplify import simplify
 
 module = importlib.import_module("adaptrt.graph.passes.simplify")
@@ -25,7 +26,7 @@ def expanding() -> ir.Model:
         [
             helper.make_node("Shape", ["x"], ["shape"]),
             helper.make_node("Expand", ["one", "shape"], ["ones"]),
-            helper.make_node("Add", ["x", "ones"], ["y"]),
+            helper.make_node("Add", ["x", "ones"], ["y"], name="add"),
         ],
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
@@ -134,3 +135,14 @@ def test_the_real_one() -> None:
     for batch in (1, 4):
         x = np.random.default_rng(0).random((batch, 3), np.float32)
         np.testing.assert_allclose(session.run(None, {"x": x})[0], x + 1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnxsim") is None, reason="needs onnxsim")
+def test_nodes_keep_the_module_paths_of_the_dynamo_exporter() -> None:
+    """They are metadata, which onnxsim drops; names are made from them, and decide which nodes stay float32."""
+    model = expanding()
+    model.graph.node("add").metadata_props["pkg.torch.onnx.name_scopes"] = "['', 'head', 'head.adaptrt_nms', 'add']"
+    simplified = simplify(model)
+    assert simplified.metadata_props[NOTE] == "onnxsim"
+    name_nodes(simplified)
+    assert "head/adaptrt_nms/Add" in [node.name for node in simplified.graph]

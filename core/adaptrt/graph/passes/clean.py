@@ -14,6 +14,8 @@ import onnxscript.optimizer
 from onnx_ir.passes import common
 
 SMALL_CONSTANT = 1024  # elements
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+"""The key under which dynamo writes the modules that a node comes from; TorchScript writes them into its name."""
 
 
 def fold_constants(model: ir.Model) -> None:
@@ -130,7 +132,7 @@ def name_nodes(model: ir.Model) -> None:
 
 def scope_of(node: ir.Node) -> str:
     """The module path of a node, parts separated by slashes: from the exporter's metadata, else from the name."""
-    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+    scopes = node.metadata_props.get(NAME_SCOPES)
     if scopes:
         parts = re.findall(r"'([^']*)'", scopes)
         return next((part for part in reversed(parts[:-1]) if part), "").replace(".", "/")

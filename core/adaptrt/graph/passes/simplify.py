@@ -12,6 +12,8 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from adaptrt.graph.passes.clean import NAME_SCOPES
+
 _SHAPE_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "Expand"}
 _TIMEOUT = 300
 
@@ -65,7 +67,22 @@ def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None)
         return _noted(model, f"skipped: {error}")
     if _signature(simplified) != _signature(model):
         return _noted(model, "skipped: onnxsim changed the inputs or outputs")
+    _copy_scopes(model, simplified)
     return _noted(simplified, "onnxsim")
+
+
+def _copy_scopes(model: ir.Model, simplified: ir.Model) -> None:
+    """onnxsim drops the metadata of nodes. ``name_nodes`` needs the module paths, and names decide which nodes stay float32."""
+    scopes = {
+        value.name: node.metadata_props[NAME_SCOPES]
+        for node in model.graph.all_nodes()
+        if NAME_SCOPES in node.metadata_props
+        for value in node.outputs
+    }
+    for node in simplified.graph.all_nodes():
+        found = next((scopes[value.name] for value in node.outputs if value.name in scopes), None)
+        if found is not None:
+            node.metadata_props[NAME_SCOPES] = found
 
 
 def _noted(model: ir.Model, note: str) -> ir.Model:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorrt", "torch", "ultralytics")
 SUBMODULES = (
     "adaptrt.checkpoint",
+    "adaptrt.export.cluster_nms",
     "adaptrt.labels",
     "adaptrt.patching.deformable",
     "adaptrt.testing",

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptrt_mmdet.cluster_nms import ClusterNms, apart, highest, rows_at
+from adaptrt.export.cluster_nms import ClusterNms, moved_apart
 from adaptrt_mmdet.dense_boxes import from_deltas, joined, priors_of
+from adaptrt_mmdet.highest import highest, rows_at
 from adaptrt_mmdet.image_region import image_limits, within
 from adaptrt_mmdet.sources import Source
-
-ROUNDS, CANDIDATES = 20, 1000
 
 
 class TwoStageDetector(nn.Module):
@@ -34,15 +33,15 @@ class TwoStageDetector(nn.Module):
         self,
         source: Source,
         *,
-        rounds: int = ROUNDS,
-        candidates: int = CANDIDATES,
+        rounds: int,
+        candidates: int,
         padded: bool = False,
         converged: bool = True,
     ) -> None:
         super().__init__()
         self.detector: Any = source.detector
         self.source = source
-        self.adaptrt_nms = ClusterNms()
+        self.nms = ClusterNms()
         self.rounds, self.candidates, self.padded, self.converged = rounds, candidates, padded, converged
 
     @property
@@ -91,6 +90,7 @@ class TwoStageDetector(nn.Module):
         head, test = self.rpn, self.rpn.test_cfg
         logits, deltas = head(features)
         counts: list[int] = []
+        ranks: list[torch.Tensor] = []
         boxes: list[torch.Tensor] = []
         scores: list[torch.Tensor] = []
         anchors, _ = priors_of(head, logits, static=True)
@@ -105,6 +105,7 @@ class TwoStageDetector(nn.Module):
             box = from_deltas(head.bbox_coder, anchors[0, start : start + count][index], delta)
             boxes.append(within(box, limits) if head.bbox_coder.clip_border else box)
             scores.append(score)
+            ranks.append(index)
             counts.append(most)
             start += count
         found, score = torch.cat(boxes, 1), torch.cat(scores, 1)
@@ -113,12 +114,14 @@ class TwoStageDetector(nn.Module):
         if least >= 0:
             alive = ((found[..., 2:] - found[..., :2]).amin(-1) > least).to(score.dtype)
         number_of = torch.cat([torch.full((most,), float(number)) for number, most in enumerate(counts)])
-        moved = apart(found, number_of, alive)
+        moved = moved_apart(found, number_of.unsqueeze(0), alive)
         kept, final = [], []
         start = 0
-        for most in counts:  # boxes of different levels do not suppress each other
-            part = slice(start, start + most)
-            keep, converged = self.adaptrt_nms(moved[:, part], alive[:, part], test.nms.iou_threshold, self.rounds)
+        for most, level_score, index in zip(counts, scores, ranks, strict=True):
+            part = slice(start, start + most)  # boxes of different levels do not suppress each other
+            keep, converged = self.nms(
+                moved[:, part], level_score, index, alive[:, part], test.nms.iou_threshold, self.rounds
+            )
             kept.append(keep)
             final.append(converged)
             start += most
@@ -150,8 +153,8 @@ class TwoStageDetector(nn.Module):
         deltas = rows_at(deltas, owner if head.reg_class_agnostic else index)
         boxes = within(from_deltas(head.bbox_coder, rows_at(proposals, owner), deltas), limits)
         candidates = (best > 0).to(best.dtype)
-        moved = boxes if test.nms.get("class_agnostic", False) else apart(boxes, labels, candidates)
-        keep, converged = self.adaptrt_nms(moved, candidates, test.nms.iou_threshold, self.rounds)
+        moved = boxes if test.nms.get("class_agnostic", False) else moved_apart(boxes, labels, candidates)
+        keep, converged = self.nms(moved, best, index, candidates, test.nms.iou_threshold, self.rounds)
         best, index = highest(best * keep, min(test.max_per_img, int(best.shape[1])))
         return rows_at(boxes, index), best, labels.gather(1, index), converged
 

@@ -25,7 +25,7 @@ from adaptrt_mmdet.images import input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import OneAndTwoStageOptions
 from adaptrt_mmdet.sources import Source, warn_if_random
-from adaptrt_mmdet.two_stage import CANDIDATES, ROUNDS, TwoStageDetector
+from adaptrt_mmdet.two_stage import TwoStageDetector
 
 PARTS = {
     "RoI head": ("StandardRoIHead", "CascadeRoIHead", "DynamicRoIHead", "PISARoIHead"),
@@ -69,11 +69,12 @@ def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsReque
             f"{fusion} joins with the objects to a panoptic map.",
             hint="Supported: detectors that return boxes, or boxes and masks.",
         )
+    nms = nms or NmsRequest()
     model = TwoStageDetector(
         source,
-        rounds=options.nms_rounds or (nms.rounds if nms else ROUNDS),
-        candidates=options.nms_candidates or (nms.candidates if nms else CANDIDATES),
-        converged=nms is None or nms.schema == "converged",
+        rounds=options.nms_rounds or nms.rounds,
+        candidates=options.nms_candidates or nms.candidates,
+        converged=nms.schema == "converged",
         padded=recognizable_padding(read_test_images(source.config, stride=STRIDE)),
     )
     for part, module in _parts(model):

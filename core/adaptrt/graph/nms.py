@@ -1,9 +1,6 @@
 """Non-maximum suppression inside the graph, in the output schema of EfficientNMS.
 
-``cluster`` is Cluster-NMS from ordinary operators with static shapes: the best candidates, a matrix of which box suppresses
-which, and a fixed number of rounds of ``keep = confident and no kept better box overlaps``. A state that one more round
-does not change is the result of greedy NMS, since that recurrence has a single fixed point. Rotated boxes need one round: their
-NMS is Fast NMS.
+``cluster`` is Cluster-NMS of the best candidates (``cluster_nms``). Rotated boxes need one round: their NMS is Fast NMS.
 
 Mask coefficients, keypoints and other numbers of a box are gathered with it; prototypes of masks stay outputs.
 """
@@ -18,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from adaptrt.errors import GraphError
+from adaptrt.graph import cluster_nms
 from adaptrt.graph.nms_overlaps import OverlapWriter
 from adaptrt.graph.nms_plan import ImageAxes, NmsPlan
 from adaptrt.onnxfile.node_rules import NMS_SCOPE
@@ -94,7 +92,7 @@ class _Nms(OverlapWriter):
             self._append_plugin()
             return
         boxes, scores, labels, index, box, size = self._candidates()
-        better = self._better(scores, index)
+        better = cluster_nms.better(self, scores, index)
         if self.layout.angle is not None:
             kept, converged = self._fast(scores, self.rotated_suppressions(boxes, labels, better))
         elif self.plan.kind == "cluster":
@@ -232,24 +230,12 @@ class _Nms(OverlapWriter):
             return rows
         return self.op("Pad", rows, self.integers([0, 0, 0, 0, self.padding, 0]), self.number(0))
 
-    # which box suppresses which
-
-    def _better(self, scores: str, index: str) -> str:
-        """bool [B, K, K]: whether box j (row) is better than i (column): a higher score, or the same and a lower index.
-
-        It does not rely on the order of equals in TopK, which TensorRT does not define.
-        """
-        row, column = self.column(scores, 2), self.column(scores, 1)
-        earlier = self.op("Less", self.column(index, 2), self.column(index, 1))
-        tied = self.op("And", self.op("Equal", row, column), earlier)
-        return self.op("Or", self.op("Greater", row, column), tied)
-
     # what is kept, float32 [B, 1, K]
 
     def _fast(self, scores: str, over: str) -> tuple[str, str]:
         """Fast NMS, as Ultralytics does it for rotated boxes: removed boxes remove others too, so that one round is exact."""
         confident = self.floats("Greater", self.column(scores, 1), self.number(self.plan.conf))
-        return self._round(confident, confident, over), self._always(confident)
+        return cluster_nms.kept_after(self, confident, over, 1), self._always(confident)
 
     def _always(self, values: str) -> str:
         """bool [B, 1], true, of the batch of values [B, 1, K] from 0 to 1."""
@@ -259,18 +245,8 @@ class _Nms(OverlapWriter):
 
     def _cluster(self, scores: str, over: str) -> tuple[str, str]:
         confident = self.floats("Greater", self.column(scores, 1), self.number(self.plan.conf))
-        kept = confident
-        for _ in range(self.plan.rounds):
-            kept = self._round(kept, confident, over)
-        if not self.plan.converged:
-            return kept, ""
-        changed = self.op("Abs", self.op("Sub", self._round(kept, confident, over), kept))
-        changes = self.reduce("ReduceSum", changed, 2, keepdims=0)  # [B, 1]
-        return kept, self.op("Less", changes, self.number(0.5))
-
-    def _round(self, kept: str, confident: str, over: str) -> str:
-        free = self.floats("Less", self.op("MatMul", kept, over), self.number(0.5))
-        return self.op("Mul", confident, free)
+        kept = cluster_nms.kept_after(self, confident, over, self.plan.rounds)
+        return kept, cluster_nms.is_final(self, kept, confident, over) if self.plan.converged else ""
 
     def _operator(self, boxes: str, scores: str, labels: str) -> tuple[str, str]:
         """ONNX's NonMaxSuppression with a single class: ``_shifted`` already separates the classes."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
-from onnx import TensorProto
 
+from adaptrt.graph import cluster_nms
 from adaptrt.graph.nms_plan import NmsPlan
 from adaptrt.graph.node_writer import NodeWriter
 from adaptrt.onnxfile.node_rules import NMS_SCOPE
@@ -23,20 +22,7 @@ class OverlapWriter(NodeWriter):
 
     def suppressions(self, boxes: str, scores: str, labels: str, better: str) -> str:
         """float32 [B, K, K]: whether box j (row), if it is kept, removes box i (column)."""
-        shifted = self._shifted(boxes, scores, labels)
-        columns = self.op("Transpose", shifted, perm=[0, 2, 1])  # [B, 4, K]
-        x1, y1, x2, y2 = (self.slice(shifted, 2, side, side + 1) for side in range(4))  # [B, K, 1]
-        u1, v1, u2, v2 = (self.slice(columns, 1, side, side + 1) for side in range(4))  # [B, 1, K]
-        area = self.op("Mul", self.op("Sub", x2, x1), self.op("Sub", y2, y1))
-        other = self.op("Mul", self.op("Sub", u2, u1), self.op("Sub", v2, v1))
-        zero = self.number(0)
-        width = self.op("Max", self.op("Sub", self.op("Min", x2, u2), self.op("Max", x1, u1)), zero)
-        height = self.op("Max", self.op("Sub", self.op("Min", y2, v2), self.op("Max", y1, v1)), zero)
-        shared = self.op("Mul", width, height)
-        union = self.op("Sub", self.op("Add", area, other), shared)
-        # the division of torchvision, in its order: a product could round to the other side of the limit
-        over = self.op("Greater", self.op("Div", shared, union), self.number(self.plan.iou))
-        return self.floats("And", over, better)
+        return cluster_nms.suppressions(self, self._shifted(boxes, scores, labels), better, self.plan.iou)
 
     def _shifted(self, boxes: str, scores: str, labels: str) -> str:
         """Boxes of different classes apart, as ``select`` does it."""
@@ -44,20 +30,17 @@ class OverlapWriter(NodeWriter):
             return boxes
         if self.plan.class_offset is None:
             confident = self.op("Greater", self.column(scores, 2), self.number(self.plan.conf))
-            lowest = self.number(float(np.finfo(np.float32).min))
-            largest = self.reduce("ReduceMax", self.op("Where", confident, boxes, lowest), 1, 2, keepdims=1)
-            offset = self.op("Add", largest, self.number(1))
+            offset = cluster_nms.offset_of(self, boxes, confident)
         else:
             offset = self.number(self.plan.class_offset)
-        numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
-        return self.op("Add", boxes, self.op("Mul", numbers, offset))
+        return cluster_nms.moved_apart(self, boxes, labels, offset)
 
     def rotated_suppressions(self, boxes: str, labels: str, better: str) -> str:
         """float32 [B, K, K]: whether box j (row) removes box i (column), by ``adaptrt.vision.rotated.probabilistic_iou``, in
         the order of its operations."""
         if not self.plan.agnostic:
             assert self.plan.class_offset is not None
-            numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
+            numbers = self.to_float(self.column(labels, 2))
             moved = self.op(
                 "Add", self.slice(boxes, 2, 0, 2), self.op("Mul", numbers, self.number(self.plan.class_offset))
             )

@@ -40,7 +40,10 @@ class NodeWriter:
 
     def floats(self, kind: str, *inputs: str) -> str:
         """A comparison, or a logical operation, as float32: 0 or 1."""
-        return self.op("Cast", self.op(kind, *inputs), to=TensorProto.FLOAT)
+        return self.to_float(self.op(kind, *inputs))
+
+    def to_float(self, value: str) -> str:
+        return self.op("Cast", value, to=TensorProto.FLOAT)
 
     def reduce(self, kind: str, value: str, *axes: int, keepdims: int) -> str:
         """Axes became an input with opset 13 for sums, with 18 for the others."""

@@ -17,7 +17,7 @@ from train_mask_rcnn import CONFIG, FIXTURE, HELD_OUT_SEED, LOOK, MEAN, SIZE, ST
 import adaptrt
 from adaptrt import Conversion, ModelError, Request, ShapeRequest, UsageError
 from adaptrt.vision.decoders.box_masks import paste
-from adaptrt_mmdet.cluster_nms import apart, cluster_nms, highest
+from adaptrt_mmdet.highest import highest
 from adaptrt_mmdet.options import OneAndTwoStageOptions
 from adaptrt_mmdet.sources import open_source
 from adaptrt_mmdet.two_stage_family import two_stage_spec, wrap_two_stage
@@ -229,23 +229,6 @@ def test_a_dynamic_size_and_raw_outputs_are_refused(tmp_path: Path) -> None:
         opened(str(CONFIG), tmp_path, raw=True)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_cluster_nms_is_torchvisions(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    corners = 60 * torch.rand(2, 80, 2, generator=generator)
-    boxes = torch.cat([corners, corners + 10 + 30 * torch.rand(2, 80, 2, generator=generator)], -1)
-    scores = torch.rand(2, 80, generator=generator).sort(1, descending=True).values
-    labels = torch.randint(0, 3, (2, 80), generator=generator)
-    alive = (scores > 0.2).float()
-    keep, converged = cluster_nms(apart(boxes, labels, alive), alive, 0.4, 30)
-    assert converged.all()
-    for row in range(2):
-        count = int(alive[row].sum())
-        kept = torchvision.ops.batched_nms(boxes[row, :count], scores[row, :count], labels[row, :count], 0.4)
-        assert torch.equal(keep[row].nonzero()[:, 0], kept.sort().values)
-        assert 5 < len(kept) < count
-
-
 def test_equal_scores_are_ranked_by_index_in_torch_and_in_the_graph(tmp_path: Path) -> None:
     """``torch.topk`` ranks them in no order, mmdet's sort and ONNX's TopK by index."""
     import onnxruntime
@@ -264,13 +247,3 @@ def test_equal_scores_are_ranked_by_index_in_torch_and_in_the_graph(tmp_path: Pa
     torch.onnx.export(Ranks(), (scores,), str(tmp_path / "ranks.onnx"), input_names=["scores"], dynamo=False)
     session = onnxruntime.InferenceSession(tmp_path / "ranks.onnx", providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(session.run(None, {"scores": scores.numpy()})[1], expected.numpy())
-
-
-def test_a_chain_longer_than_the_rounds_is_reported() -> None:
-    starts = 4.0 * torch.arange(20)
-    chain = torch.stack([starts, torch.zeros(20), starts + 10, torch.full((20,), 10.0)], -1)[None]
-    alive = torch.ones(1, 20)
-    for rounds, final in ((5, 0.0), (25, 1.0)):
-        keep, converged = cluster_nms(chain, alive, 0.4, rounds)
-        assert float(converged) == final
-    assert keep[0].tolist() == [1.0, 0.0] * 10

@@ -12,6 +12,7 @@ from end_to_end import end_to_end
 from many_engines import many_engines
 from nms_latency import completed, nms_latency
 from sections import section
+from starting import recognizing, startup
 
 PLACES = ("static", "batch", "batch_hw")
 
@@ -28,6 +29,7 @@ def measurements_page() -> str:
     ]
     for part in (
         startup,
+        recognizing,
         conversion,
         latency,
         per_image,
@@ -45,28 +47,6 @@ def measurements_page() -> str:
         found = part()
         lines += ["", *found] if found else []
     return "\n".join(lines) + "\n"
-
-
-def startup() -> list[str]:
-    kept = read("startup")
-    seconds, before = kept["cpu seconds"], kept["beside the other checkout"]
-    own = seconds["adaptrt --version"]["median"]
-    rows = [
-        [
-            f"`{name}`",
-            f"{one['median']:.2f}",
-            f"{one['min']:.2f}",
-            f"{one['median'] / own:.1f}",
-            f"{before[name]['now / before']['median']:.2f}" if name in before else "",
-        ]
-        for name, one in seconds.items()
-    ]
-    text = (
-        f"Python alone takes {kept['python alone']['median']:.2f} s. The last column is relative to the version of 2026-11-25, "
-        "before tasks, backends and commands were found by entry points; both in turns."
-    )
-    head = ["command", "CPU seconds, median", "minimum", "relative to --version", "relative to before"]
-    return section("Start-up", "startup/startup", [*markdown(head, rows), "", text], kept)
 
 
 def conversion() -> list[str]:

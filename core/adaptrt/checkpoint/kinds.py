@@ -107,19 +107,30 @@ def _is_text(head: bytes) -> bool:
     return all(character.isprintable() or character in "\r\n\t" for character in text)
 
 
+def program_kind(names: Iterable[str]) -> Literal["torchscript", "program"] | None:
+    """Whether an archive with these entries is a TorchScript file, or a program of torch.export."""
+    names = list(names)
+    parts = {part for name in names for part in name.split("/", 2)[:2]}
+    if parts & {"archive_format", "serialized_exported_program.json"} or any(
+        name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names
+    ):
+        return "program"
+    # torch.save names the archive's folder after the file: code.pth has a folder of that name
+    if "constants.pkl" in parts or any(name.split("/", 2)[1:2] == ["code"] for name in names):
+        return "torchscript"
+    return None
+
+
 def zip_kind(path: Path, names: Iterable[str]) -> str:
     """The folder in the archive that holds ``data.pkl``, with its slash; rejects other archives with their kind."""
     names = list(names)
-    parts = {part for name in names for part in name.split("/")[:2]}
-    # torch.save names the archive's folder after the file: code.pth has a folder of that name
-    if "constants.pkl" in parts or any(name.split("/")[1:2] == ["code"] for name in names):
+    program = program_kind(names)
+    if program == "torchscript":
         raise CheckpointError(
             f"{path} is a TorchScript file: a compiled program, not a checkpoint.",
             hint="Convert it with --adapter torch, or pass the .pt file that it was made from.",
         )
-    if parts & {"archive_format", "serialized_exported_program.json"} or any(
-        name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names
-    ):
+    if program == "program":
         raise CheckpointError(
             f"{path} is an exported program (torch.export), not a checkpoint.",
             hint="Convert it with --adapter torch, or pass the checkpoint that it was made from.",

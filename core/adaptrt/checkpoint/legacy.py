@@ -6,10 +6,11 @@ Magic number, protocol, system, the object, the keys of its storages; then for e
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from io import BufferedReader, FileIO
+from typing import TYPE_CHECKING, Any, cast
 
-from adaptrt.checkpoint.file_bytes import MAGIC, PROTOCOL, FileBytes
 from adaptrt.checkpoint.known import KNOWN, SETTERS
+from adaptrt.checkpoint.legacy_header import BUFFER, MAGIC, PROTOCOL
 from adaptrt.checkpoint.machine import Machine, PickleError
 from adaptrt.checkpoint.memory import TensorMemory
 from adaptrt.checkpoint.opcodes import next_object
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
 
 def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
-    with path.open("rb", buffering=0) as file:
-        return _read(path, FileBytes(file), inert, machines)
+    with BufferedReader(FileIO(path), BUFFER) as file:
+        return _read(path, file, inert, machines)
 
 
-def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Machine]) -> Any:
-    storages = Storages(len(data), TensorMemory(path))
-    machine = Machine(data, KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
+def _read(path: Path, file: BufferedReader[FileIO], inert: Sequence[str], machines: list[Machine]) -> Any:
+    size = path.stat().st_size
+    storages = Storages(size, TensorMemory(path))
+    machine = Machine(file, size, KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
     machines.append(machine)
     if next_object(machine) != MAGIC:
         if machine.refused:
@@ -44,7 +46,7 @@ def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Mach
         raise PickleError("it was written on a big-endian machine")
     result = next_object(machine)
     if not machine.refused:
-        storages.fill(next_object(machine), machine, data)
+        storages.fill(next_object(machine), machine, file)
     return result
 
 
@@ -86,7 +88,7 @@ class Storages:
         self.roots[key] = Storage(self.memory.allocate(size), kind.dtype)
         return self.roots[key]
 
-    def fill(self, keys: Any, machine: Machine, data: FileBytes) -> None:
+    def fill(self, keys: Any, machine: Machine, file: BufferedReader[FileIO]) -> None:
         if not isinstance(keys, list) or {str(key) for key in keys} != set(self.roots):
             raise PickleError("the listed storages differ from those in use")
         for key in keys:
@@ -94,4 +96,5 @@ class Storages:
             count = machine.unpack(struct.Struct("<q"))
             if count * storage.dtype.itemsize != len(storage.data):
                 raise PickleError(f"storage {key} has the wrong length")
-            machine.position = data.read_into(machine.position, storage.data.numpy())
+            if file.readinto(cast("Any", storage.data.numpy())) != len(storage.data):
+                raise PickleError("the file is truncated")

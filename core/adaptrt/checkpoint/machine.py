@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from adaptrt.checkpoint.inert import InertName, InertObject
 
@@ -22,14 +22,9 @@ RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2 names, 
 MAX_KEY_INTEGER = (1 << 61) - 2
 MAX_KEY_TUPLE = 16
 MAX_ITEM = 1 << 28  # bytes of one text or number in a pickle; tensors are stored apart
-
-
-class Bytes(Protocol):
-    """What a pickle is read from: bytes, or a file that is read piece by piece."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, part: slice, /) -> bytes: ...
-    def find(self, wanted: bytes, start: int, /) -> int: ...
+MAX_LINE = 1 << 20  # bytes of a text opcode of protocol 0
+_SMALL = 1 << 12  # bytes that are read without asking how many are left
+_COPIED = (str, bytes, bytearray, list, tuple, dict, set)
 
 
 class PickleError(ValueError):
@@ -44,12 +39,8 @@ class Constructor:
     call: Callable[..., Any]
 
 
-class Mark:
-    """Where a group of stack items starts."""
-
-
 class Machine:
-    """Reads pickles out of ``data``, one after another.
+    """Reads pickles out of ``stream``, a file of ``size`` bytes, one after another.
 
     ``known``: dotted name to the ``Constructor`` or plain value in its place. ``inert``: dotted names and prefixes that
     become stand-ins. ``setters``: type to the function that sets its state. ``persistent``: maps a persistent id
@@ -59,15 +50,17 @@ class Machine:
 
     def __init__(
         self,
-        data: Bytes,
+        stream: BinaryIO,
+        size: int,
         known: Mapping[str, Any],
         *,
         inert: Sequence[str] = (),
         setters: Mapping[type, Callable[[Any, Any], None]] | None = None,
         persistent: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.data = data
-        self.position = 0
+        self.stream = stream
+        self.size = size
+        self.read = stream.read  # the next bytes; fewer at the end of the file
         self.known = known
         self.inert = tuple(inert)
         self.setters = setters or {}
@@ -75,53 +68,44 @@ class Machine:
         self.refused: dict[str, None] = {}
         self.stand_in = InertObject(InertName("adaptrt", "refused"))
         self.copied = 0
-        self.stack: list[Any] = []
+        self.copy_limit = 16 * min(size, MAX_ITEM) + 65536
+        self.reset()
+
+    def reset(self) -> None:
+        """Start of a pickle: nothing on the stack, nothing remembered."""
+        self.stack: list[Any] = []  # of the innermost group
+        self.groups: list[list[Any]] = []  # the stacks around it
         self.memo: dict[int, Any] = {}
 
     # bytes
 
     def take(self, count: int) -> bytes:
-        end = self.position + count
-        if count < 0 or end > len(self.data):
+        if not 0 <= count <= _SMALL:
+            if not 0 <= count <= self.size - self.stream.tell():
+                raise PickleError("the pickle is truncated")  # not read: a buffered file allocates first
+            if count > MAX_ITEM:
+                raise PickleError(f"one item of the pickle has {count} bytes")
+        taken = self.read(count)
+        if len(taken) < count:
             raise PickleError("the pickle is truncated")
-        if count > MAX_ITEM:
-            raise PickleError(f"one item of the pickle has {count} bytes")
-        taken = self.data[self.position : end]
-        self.position = end
         return taken
 
     def line(self) -> bytes:
-        end = self.data.find(b"\n", self.position)
-        if end < 0:
-            raise PickleError("the pickle is truncated")
-        taken = self.data[self.position : end]
-        self.position = end + 1
-        return taken
+        line = self.stream.readline(MAX_LINE)
+        if not line.endswith(b"\n"):
+            raise PickleError("a line of the pickle is too long, or the pickle is truncated")
+        return line[:-1]
 
     def unpack(self, layout: struct.Struct) -> Any:
         return layout.unpack(self.take(layout.size))[0]
 
     # stack
 
-    def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is Mark:
-            raise PickleError("a group is not closed")
-        return value
-
-    def top(self) -> Any:
-        value = self.stack[-1]
-        if value is Mark:
-            raise PickleError("a group is not closed")
-        return value
-
     def pop_group(self) -> list[Any]:
-        for index in range(len(self.stack) - 1, -1, -1):
-            if self.stack[index] is Mark:
-                group = self.stack[index + 1 :]
-                del self.stack[index:]
-                return group
-        raise PickleError("a group was not opened")
+        if not self.groups:
+            raise PickleError("a group was not opened")
+        group, self.stack = self.stack, self.groups.pop()
+        return group
 
     # names, calls, state
 
@@ -137,17 +121,20 @@ class Machine:
     def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
         if not isinstance(args, tuple) or not (kwargs is None or isinstance(kwargs, dict)):
             raise PickleError("arguments are not a tuple")
-        if isinstance(function, (InertName, InertObject)):
+        if isinstance(function, Constructor):
+            if self.refused:
+                return self.stand_in
+            if not kwargs:
+                # Constructors copy, and repeating a memoized argument takes only two bytes in the file.
+                for arg in args:
+                    if isinstance(arg, _COPIED):
+                        self.copied += len(arg)
+                if self.copied > self.copy_limit:
+                    raise PickleError("the same data is copied too many times")
+                return function.call(*args)
+        elif isinstance(function, (InertName, InertObject)):
             return InertObject(function, args, kwargs or {})
-        if self.refused and isinstance(function, Constructor):
-            return self.stand_in
-        if not isinstance(function, Constructor) or kwargs:
-            raise PickleError(f"{type(function).__name__} is called")
-        # Constructors copy, and repeating a memoized argument takes only two bytes in the file.
-        self.copied += sum(len(arg) for arg in args if isinstance(arg, (str, bytes, bytearray, list, tuple, dict, set)))
-        if self.copied > 16 * min(len(self.data), MAX_ITEM) + 65536:
-            raise PickleError("the same data is copied too many times")
-        return function.call(*args)
+        raise PickleError(f"{type(function).__name__} is called")
 
     def load_persistent(self, identity: Any) -> Any:
         if self.refused:
@@ -184,7 +171,7 @@ class Machine:
         elif type(target) not in (dict, OrderedDict, defaultdict, Counter):
             raise PickleError(f"keys are set on {type(target).__name__}")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            target[checked_key(key)] = value
+            target[key if type(key) is str else checked_key(key)] = value
 
 
 def checked_key(key: Any) -> Any:

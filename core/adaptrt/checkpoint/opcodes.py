@@ -1,4 +1,7 @@
-"""The effect of each pickle opcode on the machine, including the text opcodes of protocol 0, which old files use."""
+"""The effect of each pickle opcode on the machine, including the text opcodes of protocol 0, which old files use.
+
+A network's pickle has tens of thousands of opcodes; the frequent ones read their operand in one call.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from adaptrt.checkpoint.machine import Machine, Mark, PickleError, checked_key
+from adaptrt.checkpoint.machine import Machine, PickleError, checked_key
 
 UINT1, UINT2, UINT4, UINT8 = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<Q"))
 INT4, FLOAT8 = struct.Struct("<i"), struct.Struct(">d")
 MAX_PROTOCOL = 5
 MAX_DIGITS = 4300  # of an integer written as text, which takes quadratic time to parse; Python's own limit
-STOP = pickle.STOP[0]
 
 Operation = Callable[[Machine], None]
 
@@ -50,6 +52,49 @@ def _push(read: Callable[[Machine], Any]) -> Operation:
     return lambda machine: machine.stack.append(read(machine))
 
 
+def _constant(value: Any) -> Operation:
+    return lambda machine: machine.stack.append(value)
+
+
+def _uint1(machine: Machine) -> int:
+    return machine.read(1)[0]
+
+
+def _binunicode(machine: Machine) -> None:
+    machine.stack.append(_text(machine.take(UINT4.unpack(machine.read(4))[0])))
+
+
+def _binint1(machine: Machine) -> None:
+    machine.stack.append(machine.read(1)[0])
+
+
+def _binget(machine: Machine) -> None:
+    machine.stack.append(machine.memo[machine.read(1)[0]])
+
+
+def _long_binput(machine: Machine) -> None:
+    machine.memo[UINT4.unpack(machine.read(4))[0]] = machine.stack[-1]
+
+
+def _mark(machine: Machine) -> None:
+    machine.groups.append(machine.stack)
+    machine.stack = []
+
+
+def _tuple(machine: Machine) -> None:
+    group = machine.pop_group()
+    machine.stack.append(tuple(group))
+
+
+def _list(machine: Machine) -> None:
+    group = machine.pop_group()
+    machine.stack.append(group)
+
+
+def _tuple1(machine: Machine) -> None:
+    machine.stack[-1] = (machine.stack[-1],)
+
+
 def _sized(layout: struct.Struct, convert: Callable[[bytes], Any]) -> Operation:
     return lambda machine: machine.stack.append(convert(machine.take(machine.unpack(layout))))
 
@@ -66,8 +111,10 @@ def _proto(machine: Machine) -> None:
 
 def _tuple_of(count: int) -> Operation:
     def operation(machine: Machine) -> None:
-        values = [machine.pop() for _ in range(count)]
-        machine.stack.append(tuple(reversed(values)))
+        values = machine.stack[-count:]
+        if len(values) < count:
+            raise IndexError
+        machine.stack[-count:] = [tuple(values)]
 
     return operation
 
@@ -75,15 +122,19 @@ def _tuple_of(count: int) -> Operation:
 def _dict(machine: Machine) -> None:
     values = machine.pop_group()
     machine.stack.append({})
-    machine.set_items(machine.top(), values)
+    machine.set_items(machine.stack[-1], values)
 
 
 def _frozenset(machine: Machine) -> None:
-    machine.stack.append(frozenset(checked_key(item) for item in machine.pop_group()))
+    group = machine.pop_group()
+    machine.stack.append(frozenset(checked_key(item) for item in group))
 
 
 def _pop(machine: Machine) -> None:
-    machine.stack.pop()
+    if machine.stack:
+        machine.stack.pop()
+    else:  # the mark is what is on top
+        machine.pop_group()
 
 
 def _pop_mark(machine: Machine) -> None:
@@ -91,28 +142,28 @@ def _pop_mark(machine: Machine) -> None:
 
 
 def _append(machine: Machine) -> None:
-    value = machine.pop()
-    machine.append(machine.top(), [value])
+    value = machine.stack.pop()
+    machine.append(machine.stack[-1], [value])
 
 
 def _appends(machine: Machine) -> None:
     values = machine.pop_group()
-    machine.append(machine.top(), values)
+    machine.append(machine.stack[-1], values)
 
 
 def _setitem(machine: Machine) -> None:
-    value, key = machine.pop(), machine.pop()
-    machine.set_items(machine.top(), [key, value])
+    value, key = machine.stack.pop(), machine.stack.pop()
+    machine.set_items(machine.stack[-1], [key, value])
 
 
 def _setitems(machine: Machine) -> None:
     values = machine.pop_group()
-    machine.set_items(machine.top(), values)
+    machine.set_items(machine.stack[-1], values)
 
 
 def _additems(machine: Machine) -> None:
     values = machine.pop_group()
-    target = machine.top()
+    target = machine.stack[-1]
     if type(target) is not set:
         raise PickleError(f"items are added to {type(target).__name__}")
     target.update(checked_key(value) for value in values)
@@ -120,7 +171,7 @@ def _additems(machine: Machine) -> None:
 
 def _put(read: Callable[[Machine], Any]) -> Operation:
     def operation(machine: Machine) -> None:
-        machine.memo[read(machine)] = machine.top()
+        machine.memo[read(machine)] = machine.stack[-1]
 
     return operation
 
@@ -130,7 +181,7 @@ def _get(read: Callable[[Machine], Any]) -> Operation:
 
 
 def _memoize(machine: Machine) -> None:
-    machine.memo[len(machine.memo)] = machine.top()
+    machine.memo[len(machine.memo)] = machine.stack[-1]
 
 
 def _global(machine: Machine) -> None:
@@ -139,25 +190,26 @@ def _global(machine: Machine) -> None:
 
 
 def _stack_global(machine: Machine) -> None:
-    name, module = machine.pop(), machine.pop()
+    name, module = machine.stack.pop(), machine.stack.pop()
     if not isinstance(name, str) or not isinstance(module, str):
         raise PickleError("a name is not text")
     machine.stack.append(machine.resolve(module, name))
 
 
 def _reduce(machine: Machine) -> None:
-    args, function = machine.pop(), machine.pop()
+    args, function = machine.stack.pop(), machine.stack.pop()
     machine.stack.append(machine.call(function, args))
 
 
 def _newobj_ex(machine: Machine) -> None:
-    kwargs, args, function = machine.pop(), machine.pop(), machine.pop()
+    kwargs, args, function = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     machine.stack.append(machine.call(function, args, kwargs))
 
 
 def _inst(machine: Machine) -> None:
     function = machine.resolve(_text(machine.line()), _text(machine.line()))
-    machine.stack.append(machine.call(function, tuple(machine.pop_group())))
+    group = machine.pop_group()
+    machine.stack.append(machine.call(function, tuple(group)))
 
 
 def _obj(machine: Machine) -> None:
@@ -166,8 +218,8 @@ def _obj(machine: Machine) -> None:
 
 
 def _build(machine: Machine) -> None:
-    state = machine.pop()
-    machine.build(machine.top(), state)
+    state = machine.stack.pop()
+    machine.build(machine.stack[-1], state)
 
 
 def _persistent(read: Callable[[Machine], Any]) -> Operation:
@@ -177,13 +229,13 @@ def _persistent(read: Callable[[Machine], Any]) -> Operation:
 _BY_NAME: dict[str, Operation] = {
     "PROTO": _proto,
     "FRAME": lambda machine: machine.unpack(UINT8),
-    "NONE": _push(lambda _: None),
-    "NEWTRUE": _push(lambda _: True),
-    "NEWFALSE": _push(lambda _: False),
+    "NONE": _constant(None),
+    "NEWTRUE": _constant(True),
+    "NEWFALSE": _constant(False),
     "INT": _push(lambda machine: _number(machine.line())),
     "LONG": _push(lambda machine: _number(machine.line())),
     "BININT": _push(lambda machine: machine.unpack(INT4)),
-    "BININT1": _push(lambda machine: machine.unpack(UINT1)),
+    "BININT1": _binint1,
     "BININT2": _push(lambda machine: machine.unpack(UINT2)),
     "LONG1": _sized(UINT1, _signed),
     "LONG4": _sized(UINT4, _signed),
@@ -193,39 +245,39 @@ _BY_NAME: dict[str, Operation] = {
     "BINSTRING": _sized(UINT4, _python2_string),
     "SHORT_BINSTRING": _sized(UINT1, _python2_string),
     "UNICODE": _push(lambda machine: machine.line().decode("raw-unicode-escape")),
-    "BINUNICODE": _sized(UINT4, _text),
+    "BINUNICODE": _binunicode,
     "SHORT_BINUNICODE": _sized(UINT1, _text),
     "BINUNICODE8": _sized(UINT8, _text),
     "BINBYTES": _sized(UINT4, bytes),
     "SHORT_BINBYTES": _sized(UINT1, bytes),
     "BINBYTES8": _sized(UINT8, bytes),
     "BYTEARRAY8": _sized(UINT8, bytearray),
-    "EMPTY_TUPLE": _push(lambda _: ()),
-    "TUPLE1": _tuple_of(1),
+    "EMPTY_TUPLE": _constant(()),
+    "TUPLE1": _tuple1,
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),
-    "TUPLE": _push(lambda machine: tuple(machine.pop_group())),
+    "TUPLE": _tuple,
     "EMPTY_LIST": _push(lambda _: []),
-    "LIST": _push(lambda machine: machine.pop_group()),
+    "LIST": _list,
     "EMPTY_DICT": _push(lambda _: {}),
     "DICT": _dict,
     "EMPTY_SET": _push(lambda _: set()),
     "FROZENSET": _frozenset,
-    "MARK": _push(lambda _: Mark),
+    "MARK": _mark,
     "POP": _pop,
     "POP_MARK": _pop_mark,
-    "DUP": _push(lambda machine: machine.top()),
+    "DUP": _push(lambda machine: machine.stack[-1]),
     "APPEND": _append,
     "APPENDS": _appends,
     "SETITEM": _setitem,
     "SETITEMS": _setitems,
     "ADDITEMS": _additems,
     "PUT": _put(lambda machine: _number(machine.line())),
-    "BINPUT": _put(lambda machine: machine.unpack(UINT1)),
-    "LONG_BINPUT": _put(lambda machine: machine.unpack(UINT4)),
+    "BINPUT": _put(_uint1),
+    "LONG_BINPUT": _long_binput,
     "MEMOIZE": _memoize,
     "GET": _get(lambda machine: _number(machine.line())),
-    "BINGET": _get(lambda machine: machine.unpack(UINT1)),
+    "BINGET": _binget,
     "LONG_BINGET": _get(lambda machine: machine.unpack(UINT4)),
     "GLOBAL": _global,
     "STACK_GLOBAL": _stack_global,
@@ -236,23 +288,38 @@ _BY_NAME: dict[str, Operation] = {
     "OBJ": _obj,
     "BUILD": _build,
     "PERSID": _persistent(lambda machine: _text(machine.line())),
-    "BINPERSID": _persistent(lambda machine: machine.pop()),
+    "BINPERSID": _persistent(lambda machine: machine.stack.pop()),
 }
 
-OPERATIONS: dict[int, Operation] = {getattr(pickle, name)[0]: operation for name, operation in _BY_NAME.items()}
+
+def _unknown(code: int) -> Operation:
+    def operation(_machine: Machine) -> None:
+        raise PickleError(f"opcode {code:#04x} does not occur in checkpoints")
+
+    return operation
+
+
+def _end_of_file(_machine: Machine) -> None:
+    raise PickleError("the pickle is truncated")
+
+
+OPERATIONS: dict[bytes, Operation] = {
+    b"": _end_of_file,
+    **{bytes([code]): _unknown(code) for code in range(256)},
+    **{getattr(pickle, name): operation for name, operation in _BY_NAME.items()},
+}
 
 
 def next_object(machine: Machine) -> Any:
     """Run the machine to the end of one pickle. Any exception means a malformed pickle."""
-    machine.stack, machine.memo = [], {}
-    while True:
-        code = machine.take(1)[0]
-        if code == STOP:
-            result = machine.pop()
-            if machine.stack:
-                raise PickleError("the stack is invalid at the end of the pickle")
-            return result
-        operation = OPERATIONS.get(code)
-        if operation is None:
-            raise PickleError(f"opcode {code:#04x} does not occur in checkpoints")
-        operation(machine)
+    machine.reset()
+    read = machine.read
+    try:
+        while (code := read(1)) != pickle.STOP:
+            OPERATIONS[code](machine)
+        result = machine.stack.pop()
+    except (IndexError, struct.error) as error:
+        raise PickleError("the pickle is truncated, or takes more from its stack than it put there") from error
+    if machine.stack or machine.groups:
+        raise PickleError("the stack is invalid at the end of the pickle")
+    return result

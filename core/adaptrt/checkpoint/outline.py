@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from adaptrt.checkpoint.file_bytes import MAGIC, PROTOCOL, FileBytes
 from adaptrt.checkpoint.inert import InertName, InertObject
-from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, cut_off, zip_kind
+from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, cut_off, program_kind, zip_kind
+from adaptrt.checkpoint.legacy_header import BUFFER, MAGIC, PROTOCOL
 from adaptrt.checkpoint.machine import RENAMED, Constructor, Machine, PickleError, checked_key
 from adaptrt.checkpoint.opcodes import next_object
 from adaptrt.errors import AdaptrtError, CheckpointError
@@ -31,10 +32,14 @@ class TensorShape:
 
 @dataclass(frozen=True)
 class Outline:
-    """``content`` is what was passed to ``torch.save``, with stand-ins for objects and tensors; ``classes`` the dotted names in it."""
+    """``content`` is what was passed to ``torch.save``, with stand-ins for objects and tensors; ``classes`` the dotted names in it.
 
-    content: Any
-    classes: frozenset[str]
+    ``program``: the kind of an archive that contains a program instead; it has no outline.
+    """
+
+    content: Any = None
+    classes: frozenset[str] = frozenset()
+    program: Literal["torchscript", "program"] | None = None
 
 
 def outline_of(path: Path, kind: str) -> Outline:
@@ -56,18 +61,22 @@ def _zip(path: Path) -> Outline:
     except (zipfile.BadZipFile, ValueError) as error:
         raise cut_off(path) from error
     with archive:
-        info = archive.getinfo(zip_kind(path, archive.namelist()) + "data.pkl")
+        names = archive.namelist()
+        program = program_kind(names)
+        if program is not None:
+            return Outline(program=program)
+        info = archive.getinfo(zip_kind(path, names) + "data.pkl")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise PickleError("it was compressed after torch wrote it; extract it and zip it without compression")
         if info.file_size > MAX_PICKLE:
             raise PickleError(f"its pickle has {info.file_size} bytes")
-        machine = _Outliner(archive.read(info))
+        machine = _Outliner(io.BytesIO(archive.read(info)), info.file_size)
         return Outline(next_object(machine), frozenset(machine.names))
 
 
 def _legacy(path: Path) -> Outline:
-    with path.open("rb", buffering=0) as file:
-        machine = _Outliner(FileBytes(file))
+    with path.open("rb", buffering=BUFFER) as file:
+        machine = _Outliner(file, path.stat().st_size)
         if next_object(machine) != MAGIC or next_object(machine) != PROTOCOL:
             raise CheckpointError(
                 f"{path} is a pickle, but not one that torch.save wrote.",
@@ -80,8 +89,8 @@ def _legacy(path: Path) -> Outline:
 class _Outliner(Machine):
     """Every name becomes a stand-in, except for tensors and dicts."""
 
-    def __init__(self, data: Any) -> None:
-        super().__init__(data, _KNOWN, persistent=_storage)
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        super().__init__(stream, size, _KNOWN, persistent=_storage)
         self.names: set[str] = set()
 
     def resolve(self, module: str, name: str) -> Any:
@@ -120,6 +129,8 @@ def _from_type(_function: Any, _kind: Any, args: Any, _state: Any = None) -> Any
 
 
 def _dict(values: Any = ()) -> OrderedDict[Any, Any]:
+    if values == ():  # the hooks of each module and parameter
+        return OrderedDict()
     pairs = list(values.items()) if isinstance(values, dict) else values
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):  # fmt: skip
         raise PickleError("a dict is not created from pairs")

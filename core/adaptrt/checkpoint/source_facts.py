@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,13 +58,9 @@ def _file(source: str, path: Path) -> SourceFacts:
     beside = _json(path.with_suffix(".json"))
     if is_safetensors(path):
         return SourceFacts(source=source, kind="weights", path=path, tensors=_safetensors_shapes(path), config=beside)
-    kind = check_kind(path)
-    program = _program_kind(path) if kind == "zip" else None
-    if program == "torchscript":
-        return SourceFacts(source=source, kind="torchscript", path=path)
-    if program == "program":
-        return SourceFacts(source=source, kind="program", path=path)
-    outline = outline_of(path, kind)
+    outline = outline_of(path, check_kind(path))
+    if outline.program is not None:
+        return SourceFacts(source=source, kind=outline.program, path=path)
     return SourceFacts(
         source=source,
         kind="checkpoint",
@@ -75,23 +70,6 @@ def _file(source: str, path: Path) -> SourceFacts:
         tensors=_shapes(outline.content),
         config=beside,
     )
-
-
-def _program_kind(path: Path) -> str | None:
-    """``torchscript``, ``program`` (of torch.export) or ``None``, by the archive's table of contents."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError):
-        return None
-    parts = {part for name in names for part in name.split("/")[:2]}
-    if parts & {"archive_format", "serialized_exported_program.json"} or any(
-        name.endswith("models/model.json") for name in names
-    ):
-        return "program"
-    if "constants.pkl" in parts or any(name.split("/")[1:2] == ["code"] for name in names):
-        return "torchscript"
-    return None
 
 
 def _shapes(content: Any) -> dict[str, tuple[int, ...]]:

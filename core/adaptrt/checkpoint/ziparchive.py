@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,7 +30,8 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
     with archive:
         prefix = zip_kind(path, archive.namelist())
         storages = Storages(archive, prefix, path)
-        machine = Machine(storages.entry("data.pkl"), KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
+        data = storages.entry("data.pkl")
+        machine = Machine(io.BytesIO(data), len(data), KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
         machines.append(machine)
         return next_object(machine)
 

@@ -16,6 +16,7 @@ from adaptrt.plugins.catalog import read_catalog
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.specs.installed import install_target
 from adaptrt.specs.recognizers import RECOGNIZERS, Match, SourceFacts
+from adaptrt.specs.registry import declared_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,7 +90,7 @@ def _named(source: str, match: Match) -> str:
 
 def matches_for(facts: SourceFacts) -> tuple[list[Match], list[str]]:
     """The results of all recognizers, and a warning for each that cannot be loaded, fails or returns an invalid result."""
-    adapters = {candidate.name for candidate in find_candidates(ADAPTERS)}
+    adapters = set(declared_names(ADAPTERS))
     matches: list[Match] = []
     warnings: list[str] = []
     for name in RECOGNIZERS.names():
@@ -142,7 +143,7 @@ def _unknown(facts: SourceFacts, matches: list[Match]) -> AdaptrtError:
     if missing:
         hint = "\n".join(f"pip install {install_target(distribution)}" for distribution in missing)
         return UsageError(f"{source} belongs to a framework whose adapter is not installed.", hint=hint)
-    installed = sorted({candidate.name for candidate in find_candidates(ADAPTERS)})
+    installed = declared_names(ADAPTERS)
     if not installed:
         return UsageError(
             "No --adapter given, and no adapter is installed.",

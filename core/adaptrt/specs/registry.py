@@ -43,7 +43,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name that ``find`` knows, sorted; nothing is imported."""
-        return sorted(_declared()[self.group])
+        return declared_names(self.group)
 
     def __contains__(self, name: str) -> bool:
         return bool(self._claims(name))
@@ -159,6 +159,11 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
         for point in installed.entry_points if distribution != _CORE else ():
             found[point.group][point.name].setdefault(distribution, point)
     return found
+
+
+def declared_names(group: str) -> list[str]:
+    """The names that installed distributions declare in an entry-point group, sorted. Nothing is imported."""
+    return sorted(_declared()[group])
 
 
 def core_names(group: str) -> list[str]:

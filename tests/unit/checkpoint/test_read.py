@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints are read into torch tensors")
 
-from adaptrt.checkpoint import InertName, InertObject, read_checkpoint  # noqa: E402
+from adaptrt.checkpoint import InertName, InertObject, read_checkpoint, read_facts  # noqa: E402
 from adaptrt.errors import CheckpointError  # noqa: E402
 
 Save = Callable[..., Path]
@@ -198,3 +198,16 @@ def test_inert_subclasses_of_containers(write: Callable[..., Path]) -> None:
 def test_a_call_of_an_inert_function_is_recorded(write: Callable[..., Path]) -> None:
     read = read_checkpoint(write(b"\x80\x02cbuiltins\ngetattr\nK\x01K\x02\x86R."), inert=("builtins.getattr",))
     assert (read.path, read.args) == ("builtins.getattr", (1, 2))
+
+
+@pytest.mark.parametrize("buffer", [2, 7, 64])
+def test_old_files_are_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, buffer: int) -> None:
+    value = {"text": "a" * 200, "weight": torch.arange(300), "list": [0.5, -1, "b" * 70]}
+    torch.save(value, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    monkeypatch.setattr("adaptrt.checkpoint.legacy.BUFFER", buffer)
+    monkeypatch.setattr("adaptrt.checkpoint.outline.BUFFER", buffer)
+    found = read_checkpoint(tmp_path / "old.pt")
+    assert torch.equal(found.pop("weight"), value["weight"])
+    outline = read_facts(str(tmp_path / "old.pt")).content
+    assert outline.pop("weight").shape == (300,)
+    assert found == outline == {"text": value["text"], "list": value["list"]}

@@ -22,22 +22,31 @@ def end_to_end() -> list[str]:
         "(median), 8 and 32 are the steady throughput of a stream (mean). *Alone* is the time of the engine with its input in GPU memory. The *bound* is",
         "that time and the fastest way that brings the images to the GPU, measured without an engine in the same run: for batch 1 their sum, otherwise the",
         "longer of the two. The project's target is a multiple of the engine alone: 2.0 for batch 1; otherwise 1.3 for images in device memory and 1.5 for",
-        "images on the host. If the bound exceeds it, the target is 1.2 times the bound. *Before* is the version that started to copy a batch when the one",
-        "before it was launched, in the same run:",
+        f"images on the host. If the bound exceeds it, the target is 1.2 times the bound. *First machine* is the ratio in an earlier run ({kept['first run']['machine']}):",
         "",
         *markdown(
-            ["images", "memory", "batch", "ms", "before", "alone", "ratio", "bound", "of the bound", "target", ""],
-            _rows(kept["rows"], kept["before"]),
+            [
+                "images",
+                "memory",
+                "batch",
+                "ms",
+                "alone",
+                "ratio",
+                "bound",
+                "of the bound",
+                "target",
+                "",
+                "first machine",
+            ],
+            _rows(kept["rows"], kept["first run"]["rows"]),
         ),
         "",
-        *_beaten(kept["rows"]),
         *(_earlier_rows(missing, earlier) if missing else []),
         *_host(measured),
         "",
         *_streams(kept["streams"]),
-        *_threads(measured, kept["before"], kept["joined"]),
+        *_threads(kept),
         "",
-        *_second(kept.get("second run")),
         f"The rest of this section is of an earlier run, with {earlier['network'].rpartition(', ')[2]} ({earlier['machine']}). Ways to bring one image in pageable memory",
         "to the GPU (`benchmarks/inference/pageable_ways.py`; ms of a call, median, in turns). The first calls with an image size try to copy, to resize, and",
         "to let the driver copy; later calls use the fastest:",
@@ -57,28 +66,16 @@ def end_to_end() -> list[str]:
         "",
         *_video(earlier["video"]),
         "",
-        *_memory(measured, earlier),
+        *_memory(kept["first run"]["measured"]["memory"]),
         "",
         f"`benchmarks/inference/end_to_end.py`: {kept['machine']}, {kept['date']}.",
     ]
 
 
-def _beaten(rows: list[Any]) -> list[str]:
-    if all(row[3] > 0.95 * row[6] for row in rows):
-        return []
-    return [
-        "Streams can be faster than the bound, where it is that of the host: it was measured with threads of Python that wait for each other after every",
-        "eight images.",
-        "",
-    ]
-
-
-def _memory(measured: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
-    memory = measured.get("memory", earlier["memory"])
+def _memory(memory: dict[str, Any]) -> list[str]:
     growth, calls = memory["growth"], memory["samples"][-1]["calls"]
-    which = "the run of the first table" if "memory" in measured else "an earlier run"
     return [
-        f"Growth over {calls:,} calls, in {which}: {growth['process']:.0f} MB in the process, {growth['gpu']:.0f} MB on the GPU."
+        f"Growth over {calls:,} calls, on the first machine: {growth['process']:.0f} MB in the process, {growth['gpu']:.0f} MB on the GPU."
     ]
 
 
@@ -88,7 +85,7 @@ def _earlier_rows(rows: list[Any], earlier: dict[str, Any]) -> list[str]:
         "",
         *markdown(
             ["images", "memory", "batch", "ms", "alone", "ratio", "bound", "of the bound", "target", ""],
-            [[*row[:4], *row[5:]] for row in _rows(rows, {})],
+            [row[:-1] for row in _rows(rows, [])],
         ),
         "",
     ]
@@ -102,21 +99,21 @@ def _streams(streams: dict[str, Any]) -> list[str]:
     rows = [[*name.split(), *(f"{one[side]:.2f}" for side in sides), one["way"]] for name, one in streams.items()]
     return [
         "What a stream of images in pageable memory does (*chosen*), and with one thing changed (`benchmarks/inference/pageable_streams.py`; ms of a batch, mean).",
-        "In this run the CPU resized the images where that took less time; since then, only where it takes less than half the time:",
+        "On the first machine, when the CPU resized the images where that took less time; since then, only where it takes less than half the time:",
         "",
         *markdown(["images", "batch", *sides, "the chosen way"], rows),
         "",
     ]
 
 
-def _rows(rows: list[Any], before: dict[str, Any]) -> list[list[Any]]:
-    """``before``: measurements of the version before this one."""
+def _rows(rows: list[Any], first: list[Any]) -> list[list[Any]]:
+    """``first``: those of the first machine."""
+    ratios = {tuple(row[:3]): f"{row[5]:.2f}" + ("" if row[8] else ", missed") for row in first}
     found = []
     for images, memory, batch, ms, alone, ratio, bound, target, holds in sorted(rows):
-        old = before.get(f"calls_{images}_{memory}_{batch}")
-        numbers = [f"{number:.2f}" for number in (alone, ratio, bound, ms / bound, target)]
-        was = f"{_time(old):.2f}" if old else ""
-        found.append([images, memory, batch, f"{ms:.2f}", was, *numbers, "met" if holds else "**missed**"])
+        numbers = [f"{number:.2f}" for number in (ms, alone, ratio, bound, ms / bound, target)]
+        was = ratios.get((images, memory, batch), "")
+        found.append([images, memory, batch, *numbers, "met" if holds else "**missed**", was])
     return found
 
 
@@ -152,61 +149,30 @@ def _ways(ways: dict[str, Any]) -> list[list[Any]]:
     return [*rows, ["the fastest was", *(ways[size]["chosen"]["way"] for size in SIZES)]]
 
 
-def _threads(measured: dict[str, Any], before: dict[str, Any], joined: dict[str, int]) -> list[str]:
-    """``joined``: calls per second with ``join_calls=8``, by memory, threads and what was changed."""
-    rows = []
-    for name in sorted((name for name in measured if name.startswith("threads_")), key=lambda name: int(name[8:])):
-        count, one = name[8:], measured[name]
-        rates = [
-            one["device"],
-            one["pageable"],
-            *(joined.get(f"{memory} {count}") for memory in ("device", "pageable")),
-        ]
-        rows.append([count, f"{one['alone']:.0f}", *(_share(rate, one["alone"]) for rate in rates)])
-        old = before.get(name)
-        if old is not None:
-            sides = ("device", "pageable", "device, joined", "pageable, joined")
-            rows.append(
-                [f"{count}, before", f"{old['alone']:.0f}", *(_share(old[side], old["alone"]) for side in sides)]
-            )
-    changed = [
-        [what, *(str(joined.get(f"{memory} {count}{key}", "")) for memory in ("device", "pageable") for count in (4, 8, 16))]
-        for what, key in (
-            ("as it is", ""), ("one batch at a time", ", one at once"),
-            ("each thread copies its own image", ", each copies"), ("the same, three batches at once", ", three at once"), ("without `join_calls`", ", plain"),
-        )
-    ]  # fmt: skip
-    return [
-        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, and the shares are",
-        "of it. Without `join_calls`, threads do not reach the limit of the engine, because only one at a time can hold the interpreter lock. *Joined* is",
-        "with `join_calls=8`; *before*, joined calls ran one batch at a time:",
-        "",
-        *markdown(["threads", "alone", "device", "pageable", "device, joined", "pageable, joined"], rows),
-        "",
-        "Joined calls, with one thing changed (calls per second in the same run):",
-        "",
-        *markdown(
-            ["", *(f"{memory}, {count} threads" for memory in ("device", "pageable") for count in (4, 8, 16))], changed
-        ),
-    ]
-
-
-def _second(second: dict[str, Any] | None) -> list[str]:
-    """Threads of a second run, whose joined calls are those of this version."""
-    if second is None:
-        return []
-    rows = []
+def _threads(kept: dict[str, Any]) -> list[str]:
+    """Calls per second on each machine; medians where they were measured more than once."""
     sides = ("device", "pageable", "device, joined", "pageable, joined")
-    for name in sorted(name for name in second["measured"] if name.startswith("threads_")):
-        one = second["measured"][name]
-        rows.append(
-            [name.removeprefix("threads_"), f"{one['alone']:.0f}", *(_share(one[side], one["alone"]) for side in sides)]
-        )
+    rows = []
+    for machine, name in (("this", ""), ("first", "first run"), ("second", "second run")):
+        measured = kept[name]["measured"] if name else kept["measured"]
+        for count in (1, 2, 4, 8):
+            one = measured.get(f"threads_{count}")
+            if one is not None:
+                rates = (_share(one.get(side), one["alone"]) for side in sides)
+                rows.append([count, machine, f"{one['alone']:.0f}", *rates])
+    found = [one["measured"]["threads_8"] for one in (kept, kept["first run"], kept["second run"])]
+    ends = {side: sorted(one[side] / one["alone"] for one in found) for side in sides}
+    spans = {side: f"{values[0]:.2f} to {values[-1]:.2f}" for side, values in ends.items()}
     return [
-        f"These numbers depend on the machine. The same commands on another one of the same kind ({second['machine']}), after *as it is* became the only way:",
+        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
+        "threads, and the shares are of it. *Joined* is with `join_calls=8`. On three machines of this kind:",
         "",
-        *markdown(["threads", "alone", *sides], rows),
+        *markdown(["threads", "machine", "alone", *sides], rows),
         "",
+        f"With 8 threads, a call reaches {spans['device']} of the engine alone for images in device memory and {spans['pageable']} for images in pageable memory; joined",
+        f"calls, which share a run, {spans['device, joined']} and {spans['pageable, joined']}. The project's target is 1: only joined calls of images in device memory come near it on every",
+        "machine. Only one thread at a time can hold the interpreter lock, and each call of CUDA hands it over. A list or a stream is taken by one thread, without",
+        "that: the first table. `benchmarks/inference/thread_ways.py` compares other ways to share an engine; it has not been run on a GPU.",
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from adaptrt.batch.parts import any_part
 from adaptrt.errors import UsageError
 from adaptrt.specs.executors import ExecutorOptions
 from adaptrt.specs.image_files import ImageFile
@@ -79,10 +80,15 @@ def _external(model: Path) -> list[Path]:
 def open_job(folder: Path, manifest: JobManifest) -> bool:
     """Start a job in a folder, or continue the one in it; whether it is continued.
 
-    Raises a ``UsageError`` that names what differs, if the folder holds another job.
+    Raises a ``UsageError`` that names what differs, if the folder holds another job, or parts without a manifest.
     """
     path = folder / NAME
     if not path.exists():
+        if part := any_part(folder):
+            raise UsageError(
+                f"{folder} contains {part.name}, but no {NAME}: the job that wrote it is unknown.",
+                hint="Choose another folder with -o, or remove the parts.",
+            )
         with written_aside(path) as aside:
             aside.write_bytes(manifest.to_json())
         return False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import DependencyError
-from adaptrt.json_text import json_text
+from adaptrt.json_text import encodable, json_text
 from adaptrt.store.hashing import file_sha256
 
 FORMATS = ("jsonl", "parquet")
@@ -67,6 +67,11 @@ def write_part(folder: Path, index: int, generation: int, rows: Sequence[Row], f
     return Part(folder / name, index, generation, len(rows), digest)
 
 
+def any_part(folder: Path) -> Path | None:
+    """A finished part, if there is one."""
+    return next((path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name)), None)
+
+
 def find_parts(folder: Path) -> tuple[dict[int, Part], list[str]]:
     """Finished parts by index, and warnings about files that were removed.
 
@@ -113,6 +118,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
 
 def _to_columns(row: Row) -> dict[str, Any]:
     known = {name: row.get(name) for name in ("path", "height", "width", "error")}
+    known |= {name: encodable(text) for name, text in known.items() if isinstance(text, str)}
     rest = {key: value for key, value in row.items() if key not in known}
     return {**known, "prediction": None if known["error"] is not None else json_text(rest)}
 

@@ -90,12 +90,17 @@ def batch(
     elif not quiet:
         rate = f", {summary.processed / summary.seconds:.1f} images/s" if summary.processed else ""
         echo(
-            f"{output}: {summary.rows} rows in {summary.parts} part{'' if summary.parts == 1 else 's'}; "
-            f"{summary.processed} images processed in {duration(summary.seconds)}{rate}"
+            f"{output}: {_counted(summary.rows, 'row')} in {_counted(summary.parts, 'part')}; "
+            f"{_counted(summary.processed, 'image')} processed in {duration(summary.seconds)}{rate}"
         )
     if summary.failed:
-        echo(f"{summary.failed} of {summary.rows} images have an error: --retry-failed processes them again.", err=True)
+        failed = f"{summary.failed} of {_counted(summary.rows, 'image')}"
+        echo(f"Failed: {failed}. --retry-failed processes them again.", err=True)
         ctx.exit(ImageError.exit_code)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _reporter(*, quiet: bool) -> Callable[[Progress], None]:

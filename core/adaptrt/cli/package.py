@@ -61,7 +61,7 @@ def _command_of(packager: Packager) -> click.Command:
         option("--overwrite", is_flag=True, help="Replace files of the same names."),
         option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Default of a decoder parameter: conf=0.4 ..."),
         option("--image", metavar="FILE", help="Image for the warm-up sample.  [default: noise]"),
-        option("--name", metavar="NAME", default="", help="Name of the model.  [default: that of FILE]"),
+        option("--name", metavar="NAME", help="Name of the model.  [default: that of FILE]"),
         option("-o", "--output", metavar="DIR", required=True, help="Folder to write to."),
         click.argument("file", cls=FileArgument),
     ):  # fmt: skip
@@ -94,7 +94,7 @@ def _run(
     *,
     file: str,
     output: str,
-    name: str,
+    name: str | None,
     image: str | None,
     pairs: tuple[str, ...],
     overwrite: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError
+from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.packagers import Package, PackageRequest
 
 if TYPE_CHECKING:
     from adaptrt.specs import ImageTransform, ModelSpec
 
-PARSERS = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser.so"
+PARSER = Path(__file__).parent / "nvinfer" / "nvdsinfer_adaptrt.cpp"
 NOT_RUN = "DeepStream was not run by adaptrt: test this configuration on your device"
 _INT8_MODE = "1"
 _RAW_TENSORS = {"network-type": "100", "output-tensor-meta": "1"}
@@ -36,8 +38,16 @@ class DeepStreamOptions:
             raise UsageError("--parser and --parser-library belong together.", hint="Specify both, or neither.")
 
 
+@dataclass(frozen=True)
+class _Parsing:
+    """How nvinfer reads the outputs: keys of ``[property]``, and those of ``[class-attrs-all]``."""
+
+    keys: Mapping[str, str]
+    thresholds: Mapping[str, str] = field(default_factory=dict)
+
+
 class DeepStream:
-    """Write the configuration and the labels for running FILE in NVIDIA DeepStream (nvinfer).
+    """Write the configuration, the labels and, for detectors, the source of a parser for running FILE in NVIDIA DeepStream (nvinfer).
 
     Anything in the pre- and postprocessing of FILE that such a configuration cannot express is listed.
     """
@@ -57,10 +67,10 @@ class DeepStream:
         text, notes = config_of(request)
         (folder / "config_infer_primary.txt").write_text(text, encoding="utf-8")
         if request.spec.labels:
-            # a classifier's labels are separated by semicolons, a detector's by lines: see label_separator
-            separator = _label_separator(request.spec)
-            (folder / "labels.txt").write_text(separator.join(request.spec.labels) + "\n", encoding="utf-8")
-        for path in request.files:
+            separator = ";" if _is_classifier(request.spec) else "\n"
+            labels = map(_one_label, request.spec.labels)
+            (folder / "labels.txt").write_text(separator.join(labels) + "\n", encoding="utf-8")
+        for path in (*request.files, *([PARSER] if _has_own_parser(request) else [])):
             shutil.copyfile(path, folder / path.name)
         return Package(files=tuple(sorted(path.relative_to(folder) for path in folder.iterdir())), notes=tuple(notes))
 
@@ -81,12 +91,15 @@ def config_of(request: PackageRequest) -> tuple[str, list[str]]:
         raise UsageError(f"nvinfer fills only the image input: {', '.join(others)} would have no values.")
     notes = [NOT_RUN]
     properties = {"gpu-id": "0", **_preprocessing(spec, spec.image, notes), **_model(request, notes)}
-    properties |= _parsing(spec, options, notes)
-    sections: dict[str, Mapping[str, str]] = {"property": properties}
-    sections |= _thresholds(spec, properties)
+    parsing = _parsing(request, notes)
+    sections: dict[str, Mapping[str, str]] = {"property": properties | dict(parsing.keys)}
+    if parsing.thresholds:
+        sections["class-attrs-all"] = parsing.thresholds
+    if list(map(_one_label, spec.labels)) != list(spec.labels):
+        notes.append("labels contain semicolons or line breaks, which separate labels in DeepStream: they are replaced")
     lines = [f"# {note}" for note in notes]
     for title, values in sections.items():
-        lines += ["", f"[{title}]", *(f"{key}={value}" for key, value in values.items())]
+        lines += ["", f"[{title}]", *(f"{key}={_escaped(value)}" for key, value in values.items())]
     return "\n".join(lines).lstrip("\n") + "\n", notes
 
 
@@ -148,59 +161,93 @@ def _model(request: PackageRequest, notes: list[str]) -> dict[str, str]:
     return found
 
 
-def _parsing(spec: ModelSpec, options: DeepStreamOptions, notes: list[str]) -> dict[str, str]:
+def _parsing(request: PackageRequest, notes: list[str]) -> _Parsing:
+    spec, options = request.spec, request.options
     if options.parser:
-        return {
-            "network-type": "0",
-            "num-detected-classes": str(max(len(spec.labels), 1)),
-            "parse-bbox-func-name": options.parser,
-            "custom-lib-path": options.parser_library,
-            "cluster-mode": "4",
-        }
-    decoder = spec.decoder.name if spec.decoder else ""
-    built_in = _built_in(spec)
-    if built_in is None:
-        notes.append(
-            f"nvinfer has no built-in parser for the outputs of decoder {decoder or 'raw'!r}: it attaches the raw tensors to each "
-            "frame. Use --parser with your own library, or convert with --nms --nms-schema efficient"
-        )
-        return dict(_RAW_TENSORS)
-    if built_in["network-type"] == "1" and spec.decoder and not spec.decoder.params.get("probabilities"):
-        notes.append("the built-in classifier parser does not apply the softmax: scores are logits")
-    return {key: value.format(classes=len(spec.labels)) for key, value in built_in.items()}
+        return _detector(spec, options.parser, options.parser_library, notes)
+    if _has_own_parser(request):
+        notes.append(f"build the parser on the device: the command is in {PARSER.name}")
+        return _detector(spec, "NvDsInferParseAdaptrt", "libnvdsinfer_adaptrt.so", notes)
+    if _is_classifier(spec):
+        if not _params(spec).get("probabilities"):
+            notes.append("the built-in classifier parser does not apply the softmax: scores are logits")
+        return _Parsing({"network-type": "1", "classifier-threshold": "0"})
+    decoder = spec.decoder.name if spec.decoder else "raw"
+    advice = ", or convert with --nms --nms-schema efficient" if _params(spec).get("iou") is not None else ""
+    notes.append(
+        f"there is no parser for the outputs of decoder {decoder!r}: nvinfer attaches the raw tensors to each frame. "
+        f"Use --parser with your own library{advice}"
+    )
+    return _Parsing(_RAW_TENSORS)
 
 
-def _built_in(spec: ModelSpec) -> dict[str, str] | None:
-    """The keys of a built-in parser; that of EfficientNMS reads four outputs by their position."""
-    found = _BUILT_IN.get(spec.decoder.name if spec.decoder else "")
-    return None if found is not None and "parse-bbox-func-name" in found and len(spec.outputs) != 4 else found
+def _has_own_parser(request: PackageRequest) -> bool:
+    """Whether the parser beside the configuration reads these outputs; it finds them by name."""
+    spec, names = request.spec, {output.name for output in request.spec.outputs}
+    schemas = _SCHEMAS.get(spec.decoder.name if spec.decoder else "", ())
+    return not request.options.parser and any(names >= set(schema) for schema in schemas)
 
 
-_BUILT_IN: dict[str, dict[str, str]] = {
-    "efficient_nms": {
-        "network-type": "0",
-        "num-detected-classes": "{classes}",
-        "parse-bbox-func-name": "NvDsInferParseCustomEfficientNMS",
-        "custom-lib-path": PARSERS,
-        "cluster-mode": "4",  # none: NMS is in the graph
-    },
-    "classify": {"network-type": "1"},
+_SCHEMAS = {
+    "efficient_nms": (
+        ("num_dets", "det_boxes", "det_scores", "det_classes"),
+        ("num_detections", "detection_boxes", "detection_scores", "detection_classes"),
+    ),
+    "boxes": (("scores", "labels", "boxes"),),
 }
-"""By decoder; nvinfer's own classifier parser takes the output as probabilities."""
+"""By decoder: the outputs that nvdsinfer_adaptrt.cpp reads."""
 
 
-def _thresholds(spec: ModelSpec, properties: dict[str, str]) -> dict[str, Mapping[str, str]]:
-    params: Mapping[str, Any] = spec.decoder.params if spec.decoder else {}
-    if properties["network-type"] == "0":
-        return {"class-attrs-all": {"pre-cluster-threshold": _number(float(params.get("conf") or 0))}}
-    if properties["network-type"] == "1":
-        properties["classifier-threshold"] = "0"
-    return {}
+def _is_classifier(spec: ModelSpec) -> bool:
+    """nvinfer's own parser takes the output as probabilities; its labels are separated by semicolons, not by lines."""
+    return spec.decoder is not None and spec.decoder.name == "classify"
 
 
-def _label_separator(spec: ModelSpec) -> str:
-    built_in = _built_in(spec)
-    return ";" if built_in is not None and built_in["network-type"] == "1" else "\n"
+def _detector(spec: ModelSpec, function: str, library: str, notes: list[str]) -> _Parsing:
+    """Detections of a parser; nvinfer applies NMS to them if the decoder does."""
+    params = _params(spec)
+    if not spec.labels:
+        notes.append("the model has no labels: change num-detected-classes to its number of classes")
+    keys = {
+        "network-type": "0",
+        "num-detected-classes": str(max(len(spec.labels), 1)),
+        "parse-bbox-func-name": function,
+        "custom-lib-path": library,
+        "cluster-mode": "4",  # none
+    }
+    thresholds = {"pre-cluster-threshold": _number(float(params.get("conf") or 0))}
+    if params.get("iou") is not None:
+        keys["cluster-mode"] = "2"  # NMS, within each class
+        thresholds |= {"nms-iou-threshold": _number(float(params["iou"])), "topk": str(params["max_det"])}
+        if params.get("agnostic"):
+            notes.append("agnostic: nvinfer applies NMS within each class")
+    if params.get("classes") is not None:
+        from adaptrt.vision.decoders.params import class_filter
+
+        kept = class_filter(tuple(params["classes"]), spec.labels)
+        assert kept is not None
+        others = set(range(len(spec.labels))) - set(kept.tolist())
+        keys |= {"filter-out-class-ids": ";".join(map(str, sorted(others)))} if others else {}
+    return _Parsing(keys, thresholds)
+
+
+def _params(spec: ModelSpec) -> Mapping[str, Any]:
+    """The parameters of the decoder, with its defaults."""
+    if spec.decoder is None:
+        return {}
+    fields = dataclasses.fields(decoder_of(spec).params)
+    return {one.name: spec.decoder.params.get(one.name, one.default) for one in fields}
+
+
+def _one_label(label: str) -> str:
+    """Without what separates labels."""
+    return " ".join(label.replace(";", ",").splitlines())
+
+
+def _escaped(value: str) -> str:
+    """As GLib's key files write it."""
+    text = value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"\\s{text[1:]}" if text.startswith(" ") else text
 
 
 def _number(value: float) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOISE_SEED = 3
+_LONGEST = 200  # characters of a name: packagers add to it, and file systems allow 255
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{_LONGEST - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ def package(
     output: Path,
     *,
     options: Any = None,
-    name: str = "",
+    name: str | None = None,
     image: Path | None = None,
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Package:
     """Write a package into the folder ``output``; what is there under other names stays.
 
-    ``params`` change the decoder's defaults, ``image`` is the sample. Without ``overwrite``, existing files are an ``OutputError``. Nothing is written if the packager fails.
+    ``params`` change the decoder's defaults, ``image`` is the sample. ``name``: of the model; by default that of the file, in which
+    ``_`` replaces what a folder's name cannot have on every system. Without ``overwrite``, existing files are an ``OutputError``.
+    Nothing is written if the packager fails.
     """
     request = prepare(model, options=options, name=name, image=image, params=params or {})
     try:
@@ -57,10 +61,15 @@ def package(
             _move(folder, output, aside / "replaced", overwrite=overwrite)
     except OSError as error:
         raise output_error(error, output) from error
+    if name is None and request.name != _stem(model) and any(request.name in path.parts[0] for path in written.files):
+        note = f"the model is named {request.name!r}, because of other characters in {_stem(model)!r}: change it with --name"
+        written = replace(written, notes=(*written.notes, note))
     return written
 
 
-def prepare(model: Path, *, options: Any, name: str, image: Path | None, params: Mapping[str, str]) -> PackageRequest:
+def prepare(
+    model: Path, *, options: Any, name: str | None, image: Path | None, params: Mapping[str, str]
+) -> PackageRequest:
     """Read what a packager needs; the model is not run, so neither a GPU nor its libraries are needed."""
     require_model_file(model)
     backend = require_backend(model)
@@ -69,7 +78,7 @@ def prepare(model: Path, *, options: Any, name: str, image: Path | None, params:
     return PackageRequest(
         spec=spec,
         files=_files_of(model, backend),
-        name=_safe_name(name or model.name.partition(".")[0]),
+        name=_checked_name(name) if name is not None else _safe_name(_stem(model)),
         backend=backend.name,
         built_with=_built_with(model),
         sample=sample,
@@ -155,6 +164,8 @@ def _sample(spec: ModelSpec, image: Path | None) -> tuple[dict[str, NDArray[Any]
             return example_arrays(spec, shapes, NOISE_SEED), None
         content = encode_image(noise, ".png")
     else:
+        if image.is_dir():
+            raise ImageError(f"{image} is a folder.", hint="Specify an image file.")
         if not image.is_file():
             raise ImageError(f"File not found: {image}.", hint=nearest_file(image) or "Check the path to the image.")
         content = image.read_bytes()
@@ -164,10 +175,25 @@ def _sample(spec: ModelSpec, image: Path | None) -> tuple[dict[str, NDArray[Any]
     return {name: np.concatenate([array] * batch) if batch > 1 else array for name, array in inputs.items()}, content
 
 
-def _safe_name(text: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-")
+def _stem(model: Path) -> str:
+    return model.name.partition(".")[0]
+
+
+def _checked_name(name: str) -> str:
+    """A name that the user has chosen."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be used as a model name.",
+            hint="Use at most 200 letters, digits, '_', '-' and '.', and begin with a letter, a digit or '_'.",
+        )
+    return name
+
+
+def _safe_name(stem: str) -> str:
+    """A name from that of a file."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("._-")[:_LONGEST]
     if not name:
-        raise UsageError(f"{text!r} cannot be used as a model name.", hint="Specify one with --name.")
+        raise UsageError(f"{stem!r} cannot be used as a model name.", hint="Specify one with --name.")
     return name
 
 

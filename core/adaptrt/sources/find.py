@@ -21,7 +21,7 @@ VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 )
 NETWORK_SCHEMES = ("rtsp", "rtsps", "rtmp")
-_LARGEST_LIST = 1 << 24
+_LARGEST_LIST = 1 << 30  # bytes: ten million paths of 100
 
 
 def _ignore(text: str) -> None: ...

@@ -75,7 +75,7 @@ def decode_image(data: bytes, channels: int | None = 3, name: str = "image") -> 
     ``name`` is for messages; it does not tell the format. For other numbers of channels than 3 and 1, ``data`` is a TIFF.
     """
     if not data:
-        raise ImageError(f"{name} is empty.", hint="Send the content of an image file.")
+        raise ImageError(f"{name} is empty.", hint="It must be the content of an image file.")
     array = np.frombuffer(data, np.uint8)
     if channels not in (1, 3):
         return _from_array(_bands_in(array, name), channels, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,8 +33,13 @@ def run_job(
         count = own.gpus or own.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
         count = min(count, len(sources))
         blocks = min(max(count, -(-len(sources) // own.images)), MOST_BLOCKS, len(sources))
-        names = {exact_name(path): path for path in sources}  # actors have another current folder
-        paths = ray.data.from_items([{"path": name} for name in names], override_num_blocks=blocks)
+        given: dict[str, list[ImageFile]] = {}  # by the names for actors, which have another current folder
+        for path in sources:
+            given.setdefault(exact_name(path), []).append(path)
+        # as bytes: Arrow's text is UTF-8, and names of files need not be
+        paths = ray.data.from_items(
+            [{"path": os.fsencode(name)} for name in given], override_num_blocks=min(blocks, len(given))
+        )
         found = paths.map_batches(
             Actor,
             fn_constructor_args=(str(model.absolute()), _for_actors(options)),
@@ -51,7 +57,8 @@ def run_job(
                         options.warn(text)
                 if isinstance(result, AdaptrtError):
                     raise result
-                yield as_named(result, names[exact_name(result.path)])
+                for path in given[exact_name(result.path)]:
+                    yield as_named(result, path)
 
 
 def as_named(result: ImageResult, path: ImageFile) -> ImageResult:
@@ -84,10 +91,9 @@ class Actor:
         # closes the model with this actor; a context without a reference closes it at once
         self._open_until = ExitStack()
 
-    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
-        return {
-            "result": [pickle.dumps(one) for one in self._results([image_file(str(path)) for path in batch["path"]])]
-        }
+    def __call__(self, batch: Mapping[str, Sequence[bytes]]) -> dict[str, list[bytes]]:
+        paths = [image_file(os.fsdecode(path)) for path in batch["path"]]
+        return {"result": [pickle.dumps(one) for one in self._results(paths)]}
 
     def _results(self, paths: Sequence[ImageFile]) -> Iterator[tuple[ImageResult | AdaptrtError, list[str]]]:
         """Each result with the warnings that it came with; an error that ends the job is a result too."""

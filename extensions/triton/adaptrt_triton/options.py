@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from adaptrt import UsageError
 
 NETWORK_BACKENDS = ("onnxruntime", "tensorrt", "python")
+MOST_INSTANCES = 1024
 _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
 
@@ -42,8 +44,10 @@ class TritonOptions:
 
     def __post_init__(self) -> None:
         for name in ("instances", "processing_instances"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}.")
+            if not 1 <= getattr(self, name) <= MOST_INSTANCES:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} must be 1 to {MOST_INSTANCES}; got {getattr(self, name)}."
+                )
         _ = self.queue_delay
 
     @property
@@ -51,11 +55,11 @@ class TritonOptions:
         """``max_queue_delay`` in microseconds."""
         text = self.max_queue_delay.strip()
         unit = next((unit for unit in ("us", "ms", "s") if text.endswith(unit)), "")
-        try:
-            number = float(text.removesuffix(unit)) * _UNITS[unit]
-        except (KeyError, ValueError):
-            number = -1
-        if not 0 <= number < 1 << 40 or number != int(number):
+        try:  # exact, so that 0.000123s is 123 microseconds
+            number = Decimal(text.removesuffix(unit)) * _UNITS[unit]
+        except (KeyError, ArithmeticError):
+            number = Decimal(-1)
+        if not number.is_finite() or not 0 <= number < 1 << 40 or number != int(number):
             raise UsageError(
                 f"--max-queue-delay {self.max_queue_delay!r} is not a time.", hint="For example: 500us, 5ms or 0.1s."
             )

@@ -106,7 +106,7 @@ def _write_network(
     _write(folder, config)
     _copy_model(request, network, folder / "1", model_file)
     if request.spec.labels:
-        lines = "".join(f"{label}\n" for label in request.spec.labels)
+        lines = "".join(" ".join(label.splitlines()) + "\n" for label in request.spec.labels)
         (folder / "labels.txt").write_text(lines, encoding="utf-8")
     warmup = folder / "warmup"
     warmup.mkdir()

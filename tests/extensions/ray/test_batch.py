@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,19 @@ def test_rows_equal_those_of_the_local_executor(model: Path, images: Path, tmp_p
     code, out, err = run(*words, "-o", tmp_path / "ray", "--executor", "local", folder=images.parent)
     assert (code, json.loads(out)["processed"]) == (4, 8)
     assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "local")
+
+
+def test_every_source_has_a_row(
+    cluster: Any, model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a file that is named in two ways, or whose name is not UTF-8."""
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg"))
+    strange.write_bytes((images / "000001.jpg").read_bytes())
+    monkeypatch.chdir(images)
+    paths = [images / "000000.jpg", Path("000000.jpg"), strange]
+    found = EXECUTORS.find("ray").run(model, paths, ExecutorOptions(own=RayOptions(actors=1)))
+    assert cluster.is_initialized()
+    assert {one.path: one.error for one in found} == dict.fromkeys(paths)
 
 
 def test_warnings_and_errors_of_actors_are_passed_on(cluster: Any, model: Path, images: Path, tmp_path: Path) -> None:

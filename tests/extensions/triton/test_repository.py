@@ -15,6 +15,7 @@ from adaptrt.cli.main import cli
 from adaptrt.errors import GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt_triton.check import parse_config
+from adaptrt_triton.options import TritonOptions
 from adaptrt_triton.text_format import Name, entries, text_of
 
 Classifier = Callable[..., Path]
@@ -283,11 +284,17 @@ def test_a_fixed_batch(classifier: Classifier, model_config: Any, capsys: pytest
     [
         (["--max-queue-delay", "5"], "is not a time"),
         (["--max-queue-delay", "1.5us"], "is not a time"),
-        (["--instances", "0"], "at least 1"),
+        (["--max-queue-delay", "nanms"], "is not a time"),
+        (["--instances", "0"], "must be 1 to 1024"),
+        (["--instances", "99999999999"], "must be 1 to 1024"),
         (["--network-backend", "tensorrt"], "does not run net.onnx"),
         (["--set", "topk=2"], "Did you mean 'top_k'?"),
         (["--image", "none.png"], "File not found"),
-        (["--name", "///"], "cannot be used"),
+        (["--image", "."], ". is a folder"),
+        *(
+            (["--name", name], "cannot be used")
+            for name in ("///", "a/b", "../b", "", " ", "ä b", ".b", "-b", "b" * 201)
+        ),
     ],
 )
 def test_invalid_options_write_nothing(
@@ -297,6 +304,25 @@ def test_invalid_options_write_nothing(
     assert package(model, *words) in (2, 4)
     assert message in capsys.readouterr().err
     assert files(model) == []
+
+
+def test_a_name_that_differs_from_that_of_the_file_is_reported(
+    classifier: Classifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = classifier()
+    model = model.rename(model.with_name("größe 1.v2.onnx"))
+    assert package(model) == 0
+    assert "named 'gr_e_1', because of other characters in 'größe 1'" in capsys.readouterr().out
+    assert package(model, "--name", "size-1.v2") == 0
+    assert "named" not in capsys.readouterr().out
+    assert {name.partition("/")[0] for name in files(model)} == {"gr_e_1", "size-1.v2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"), [("0.000123s", 123), ("0.007ms", 7), (" 500us", 500), ("1e-3s", 1000)]
+)
+def test_times_are_exact(text: str, microseconds: int) -> None:
+    assert TritonOptions(max_queue_delay=text).queue_delay == microseconds
 
 
 def test_existing_models_are_kept(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def test_rows_are_those_of_predict(adaptrt: Any, converted: Converted, image: Pa
     result = adaptrt(*words, "--executor-set", "workers=2")
     assert result.code == 4, result.err
     assert "5 rows in 3 parts; 5 images processed" in result.out
-    assert "1 of 5 images have an error" in result.err
+    assert "Failed: 1 of 5 images. --retry-failed" in result.err
     rows = rows_in(tmp_path / "results")
     assert [row["path"] for row in rows] == [str(path) for path in images]
     assert sorted(rows, key=str) == sorted(expected, key=str)
@@ -71,6 +71,7 @@ def test_rows_are_those_of_predict(adaptrt: Any, converted: Converted, image: Pa
         ("options", "params was {} and is {'conf': '0.6'}"),
         ("model", "the model differs (detector.onnx)"),
         ("more", "it has 3 images, not 4"),
+        ("manifest", "but no job.json"),
         ("other", "the list of images differs"),
         ("parts", "the part size was 2 and is 3"),
         ("plugins", "plugins was {'plugins.toml': "),
@@ -97,6 +98,8 @@ def test_another_job_is_not_resumed(
         onnx.save(changed, str(model))
     elif change == "more":
         copies(image, tmp_path / "images", 4)
+    elif change == "manifest":
+        (tmp_path / "results" / "job.json").unlink()
     elif change == "other":
         images[0].rename(tmp_path / "images" / "other.png")
     else:
@@ -119,6 +122,26 @@ def test_lists_and_missing_images(adaptrt: Any, converted: Converted, image: Pat
     assert first["path"] == str(image)
     assert first["classes"]
     assert "not found" in second["error"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_name_that_is_not_utf8_does_not_end_the_job(
+    adaptrt: Any, converted: Converted, image: Path, tmp_path: Path, form: str
+) -> None:
+    if form == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet requires pyarrow")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, content in ((b"\xffgood.png", image.read_bytes()), (b"\xfebroken.png", b"broken")):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    model, results = converted("classifier"), tmp_path / "results"
+    result = adaptrt("batch", model, folder, "-o", results, "--executor", "local", "--format", form)
+    assert result.code == 4, result.err
+    broken, good = rows_in(results)
+    assert good["path"] == rf"{folder}/\xffgood.png"
+    assert r"\xfebroken.png" in broken["error"]
+    predicted = adaptrt("predict", model, folder, "--json")
+    assert {row["path"] for row in predicted.json["images"]} == {good["path"], broken["path"]}
 
 
 def test_a_damaged_part_is_computed_again(adaptrt: Any, converted: Converted, image: Path, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ MODELS = {
 }
 MODELS_BY_CONFIG = {config: adapter for adapter, config in MODELS.values()}
 EXPORTERS = ("torchscript", "dynamo")
-OPTIONS = {"to": "onnx", "batch": "1:2:3", "cache": False}
-"""Of every conversion."""
+OPTIONS = {"to": "onnx", "target": "8", "batch": "1:2:3", "cache": False}
+"""Of every conversion; the target, since nodes depend on it and its default on what is installed."""
 SIZE = (192, 256)
 # YOLOv3 and SSD: those of their names. DINO's 900 queries would be nearly all cells of so small an image, those at its rim too, whose positions are infinite
 SIZES = {
@@ -211,13 +211,18 @@ def take(root: Path, path: Path) -> None:
     """Add the rows of the sweep in ``root``, which ran on this machine, to the result in ``path``."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}
     names = {config: name for name, (_, config) in MODELS.items()}
+    here = machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime")
+    if len({conversion.options["source"] for conversion in conversions(root)}) == len(MODELS):
+        kept["machine"] = here
     for conversion in conversions(root):
         name, exporter = names[conversion.options["source"]], conversion.options["exporter"]
         row = row_of(conversion)
+        if kept.setdefault("machine", here) != here:  # a few rows of another machine
+            row["machine"] = here
         kept["models"].setdefault(name, {"adapter": MODELS[name][0]})[exporter] = row
         print(name, exporter, "passed" if row["passed"] else row.get("failed", row), flush=True)
     kept["models"] = {name: kept["models"][name] for name in MODELS if name in kept["models"]}
-    kept |= {"machine": machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime"), "batches": [1, 2, 3]}
+    kept["batches"] = [1, 2, 3]
     path.write_text(json.dumps(kept, indent=2) + "\n")
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRACE = 10.0  # seconds that requests in progress have when the server stops
 _CHUNK = 1 << 16
-_DRAINED = 1 << 24  # bytes of a rejected body that are read, so that its sender sees the answer
+_DRAINED = 1 << 30  # bytes of a rejected body that are read and discarded, so that its sender sees the answer
 _BUSY = json_text({"error": {"message": "Too many connections.", "hint": "Send the request again later."}}).encode()
 
 
@@ -280,12 +280,19 @@ class _Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, _json({"height": image.shape[0], "width": image.shape[1], **data}), "application/json"
 
     def _body(self) -> bytes:
+        if self.headers.get_content_maintype() == "multipart":
+            raise _RejectedError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "The body must be the image file itself, not a form.",
+                "With curl: --data-binary @image.jpg",
+            )
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()) or "Transfer-Encoding" in self.headers:
             raise _RejectedError(HTTPStatus.LENGTH_REQUIRED, "The request has no Content-Length.")
         size, limit = int(length), self.server.options.max_body
         if size > limit:
-            self._read(min(size, _DRAINED), keep=False)
+            with suppress(_RejectedError):  # it did not arrive in time
+                self._read(min(size, _DRAINED), keep=False)
             raise _RejectedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The body is larger than {file_size(limit)}.",

@@ -117,6 +117,9 @@ def test_a_server_answers_like_predict_and_keeps_its_limits(
 
     large = server.ask("POST", "/predict", bytes(100_001))
     assert (large.status, large.content["error"]["message"]) == (413, "The body is larger than 100.0 kB.")
+    assert server.ask("POST", "/predict", bytes(40_000_000)).status == 413, "the client sees it after it has sent all"
+    form = server.ask("POST", "/predict", b"--b--", {"Content-Type": "multipart/form-data; boundary=b"})
+    assert (form.status, form.content["error"]["hint"]) == (415, "With curl: --data-binary @image.jpg")
     from adaptrt.vision.images import encode_image
 
     many = server.ask("POST", "/predict", encode_image(np.zeros((200, 101, 3), np.uint8)))
@@ -135,7 +138,7 @@ def test_a_server_answers_like_predict_and_keeps_its_limits(
     line = r'(?:# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{[a-z]+="(?:[^"\\]|\\.)*"(?:,[a-z]+="(?:[^"\\]|\\.)*")*\})? \S+)'
     assert re.fullmatch(rf"(?:{line}\n)+", text.content)
     assert server.metric("adaptrt_images_total") == server.metric("adaptrt_batches_total") == 3
-    assert server.metric('adaptrt_requests_total{status="413"}') == 1
+    assert server.metric('adaptrt_requests_total{status="413"}') == 2
     assert server.metric('adaptrt_predict_seconds_bucket{le="+Inf"}') == server.metric("adaptrt_predict_seconds_count")
 
     server.process.send_signal(signal.SIGTERM)

@@ -67,7 +67,7 @@ class DeepStream:
         text, notes = config_of(request)
         (folder / "config_infer_primary.txt").write_text(text, encoding="utf-8")
         if request.spec.labels:
-            separator = ";" if _is_classifier(request.spec) else "\n"
+            separator = "\n" if _built_in(request.spec) is None else ";"
             labels = map(_one_label, request.spec.labels)
             (folder / "labels.txt").write_text(separator.join(labels) + "\n", encoding="utf-8")
         for path in (*request.files, *([PARSER] if _has_own_parser(request) else [])):
@@ -168,10 +168,10 @@ def _parsing(request: PackageRequest, notes: list[str]) -> _Parsing:
     if _has_own_parser(request):
         notes.append(f"build the parser on the device: the command is in {PARSER.name}")
         return _detector(spec, "NvDsInferParseAdaptrt", "libnvdsinfer_adaptrt.so", notes)
-    if _is_classifier(spec):
+    if (classifier := _built_in(spec)) is not None:
         if not _params(spec).get("probabilities"):
             notes.append("the built-in classifier parser does not apply the softmax: scores are logits")
-        return _Parsing({"network-type": "1", "classifier-threshold": "0"})
+        return _Parsing(classifier)
     decoder = spec.decoder.name if spec.decoder else "raw"
     advice = ", or convert with --nms --nms-schema efficient" if _params(spec).get("iou") is not None else ""
     notes.append(
@@ -198,9 +198,13 @@ _SCHEMAS = {
 """By decoder: the outputs that nvdsinfer_adaptrt.cpp reads."""
 
 
-def _is_classifier(spec: ModelSpec) -> bool:
-    """nvinfer's own parser takes the output as probabilities; its labels are separated by semicolons, not by lines."""
-    return spec.decoder is not None and spec.decoder.name == "classify"
+def _built_in(spec: ModelSpec) -> Mapping[str, str] | None:
+    """The keys of nvinfer's own parser of classifiers, if it reads these outputs."""
+    return _CLASSIFIERS.get(spec.decoder.name if spec.decoder else "")
+
+
+_CLASSIFIERS = {"classify": {"network-type": "1", "classifier-threshold": "0"}}
+"""By decoder. nvinfer takes the output as probabilities; its labels are separated by semicolons, not by lines."""
 
 
 def _detector(spec: ModelSpec, function: str, library: str, notes: list[str]) -> _Parsing:

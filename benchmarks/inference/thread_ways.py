@@ -4,8 +4,8 @@
 
     python -m benchmarks.inference.thread_ways best.engine [--threads 8 4] [--memories device pageable] [--json FILE]
 
-In turns, on an image of 720p. The first three are what the product does; the others are experiments. All but the joined ones give each
-image a run of its own, so that results do not depend on other calls:
+In turns, on an image of 720p. The first three are what the product does; the others are experiments. All but the joined ones run each
+image alone, so that results do not depend on other calls:
 
 - ``separate``: the default
 - ``joined``: ``join_calls=8``; ``joined, one batch at a time``

@@ -25,6 +25,7 @@ def int8_page() -> str:
         "int8_memory": memory,
         "int8_gpu": gpu,
         "int8_engines": engines,
+        "int8_types": types,
         "int8_kinds": kinds,
         "int8_layers": layers,
     }
@@ -83,6 +84,21 @@ def engines() -> list[str]:
                 rows.append([f"{title}, {_gpu_of(row)}", words, *times, scores["tensorrt"][0], *points])
     sizes = [f"batch {batch.split()[1]} (ms)" for batch in _BATCHES]
     return markdown(["network, GPU", "precision", *sizes, "score", "ONNX file", "engine"], rows)
+
+
+def types() -> list[str]:
+    """A row for each engine in a reduced precision: its layers by the type that the precision report shows."""
+    rows: list[list[Any]] = []
+    for name, title in NETWORKS.items():
+        for kind, words in _ROWS.items():
+            row = _comparison(name).get(kind)
+            if row is not None and kind != "fp32":
+                report = row["precision_report"]
+                counts = ", ".join(f"{count} {precision}" for precision, count in report["layers"].items())
+                opaque = f"{report['opaque_share']:.0%}".replace("%", " %")
+                rows.append([f"{title}, {_gpu_of(row)}", words, row["level"], counts, report["other_layers"], opaque])
+    head = ["network, GPU", "precision", "level", "layers by type", "other layers", "weights in opaque parts"]
+    return markdown(head, rows)
 
 
 def _comparison(network: str) -> dict[str, Any]:

@@ -254,7 +254,7 @@ class Report:
     ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions.
     ``conversion``: a TOML file that repeats the conversion (``--config``); empty for builds and failures.
     ``tuning``: what ``adaptrt tune`` measured. ``files`` are the models that were written: ``onnx``, ``reduced`` (the graph in
-    reduced precision), and those of backends by their names. The reports are next to them: ``<stem>.report.json`` and ``.html``."""
+    reduced precision), and those of backends by their names. ``reports``: the files of this report, the page first."""
 
     adapter: str
     source: str
@@ -284,6 +284,7 @@ class Report:
     verdict: Verdict | None = None
     conversion: str = ""
     tuning: Tuning | None = None
+    reports: list[str] = field(default_factory=list)
     version: int = 3
 
     if not TYPE_CHECKING:

@@ -158,13 +158,15 @@ class Job:
             self.report.conversion = conversion_text(
                 self.request, versions, self.report.opset, self.report.exporter, self.report.spec
             )
-        page = self.destination.path(f"{self.report_suffix}.html")
+        page, data = (self.destination.path(f"{self.report_suffix}{suffix}") for suffix in (".html", ".json"))
+        written = [page] if self.documents is not None or page in self.files else []
+        self.report.reports = [str(path) for path in (*written, data)]
         if self.documents is not None and page not in self.files:
             for suffix, path in self.documents(self.report, self.workdir).items():
                 self.files[self.destination.path(suffix.replace(".report", self.report_suffix))] = path
         report = self.workdir / "report.json"
         report.write_text(self.report.to_json(), encoding="utf-8")
-        self.files[self.destination.path(f"{self.report_suffix}.json")] = report
+        self.files[data] = report
         if self.cache_key is not None and not self.report.cached:
             self.remember(self.cache_key)
         publish(self.files, self.workdir)

@@ -160,7 +160,7 @@ def _changes(report: Report) -> list[RenderableType]:
 def files_table(report: Report) -> Table:
     """What was written, with sizes."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # long paths are not cut off
     table.add_column(justify="right", no_wrap=True, style="cyan")
     table.add_column(no_wrap=True)
     table.add_column(style="dim", overflow="fold")
@@ -172,19 +172,9 @@ def files_table(report: Report) -> Table:
             Text(word, style=VERDICT_STYLES.get(word, "")),
             f"sha256 {record.sha256[:12]}",
         )
-    for path in beside(report, ".report.html", ".report.json"):
+    for path in map(Path, report.reports):
         table.add_row(Text(display_path(path)), file_size(path.stat().st_size), "", "")
     return table
-
-
-def beside(report: Report, *suffixes: str) -> list[Path]:
-    """The files with these suffixes next to the converted file."""
-    first = next(iter(report.files.values()), None)
-    if first is None:
-        return []
-    written = Path(first.path)
-    candidates = [written.with_name(written.stem + suffix) for suffix in suffixes]
-    return [path for path in candidates if path.is_file()]
 
 
 def next_commands(report: Report, image: Path | None) -> list[str]:

@@ -121,7 +121,9 @@ def tuning_lines(report: Report) -> list[str]:
             "Confidence: points of the mean score of the right class that are lost; the larger of both is judged."
         )
     lines += [f"Cost: {tuning.cost_of}.", *(f"Note: {note}" for note in report.notes)]
-    lines += [f"Written: {display_path(file.path)}" for file in report.files.values()]
+    lines += [
+        f"Written: {display_path(path)}" for path in (*(one.path for one in report.files.values()), *report.reports)
+    ]
     return lines
 
 

@@ -99,12 +99,17 @@ def test_half_precision_is_written_and_checked_without_tensorrt(adaptrt: Any, co
     ]
 
 
-def test_the_summary_for_people(adaptrt: Any, converted: Convert) -> None:
-    result = adaptrt("build", converted("detector"), "--fp16", "--target", "10", "--verify", "quick")
+def test_the_summary_for_people(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = converted("detector")
+    monkeypatch.chdir(path.parent)
+    path.with_name("detector.report.html").write_text("the page of an earlier conversion")
+    result = adaptrt("build", path, "--fp16", "--target", "10", "--verify", "quick")
     assert result.code == 0
     assert "reduced precision vs. reference" in result.out
     assert "adaptrt inspect" in result.out
     assert "detector.fp16.onnx" in result.out
+    assert "detector.build.report.html" in result.out
+    assert "detector.report.html" not in result.out
 
 
 def test_nothing_can_come_of_it_without_tensorrt(adaptrt: Any, converted: Convert) -> None:

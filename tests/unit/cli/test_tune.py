@@ -70,6 +70,7 @@ def test_the_layer_that_loses_the_score_stays_float(adaptrt: Any, net: Path, tmp
     assert sorted(path.name for path in Path().iterdir()) == [
         "net.onnx", "net.recipe.toml", "net.tune.report.html", "net.tune.report.json",
     ]  # fmt: skip
+    assert [Path(one).name for one in result.json["reports"]] == ["net.tune.report.html", "net.tune.report.json"]
     page = Path("net.tune.report.html").read_text()
     assert "<svg" in page
     assert "<circle" in page

@@ -67,8 +67,9 @@ def test_it_fits_eighty_columns(report: Report) -> None:
 
 
 def test_files_and_what_to_do_next(report: Report) -> None:
-    written = Path(report.files["onnx"].path)
-    written.with_name("best.report.html").write_text("page")
+    page = Path(report.files["onnx"].path).with_name("best.report.html")
+    page.write_text("page")
+    report.reports = [str(page)]
     text = shown(report, width=200)
     assert "1.2 MB" in text
     assert "sha256 abababababab" in text

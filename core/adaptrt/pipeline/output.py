@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adaptrt.backends.choice import chosen_backends
 from adaptrt.errors import OutputError
-from adaptrt.request import Request
+from adaptrt.request import BuildRequest, Request
 from adaptrt.specs.backends import model_suffixes, suffix_of
 from adaptrt.specs.precisions import FP32
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
@@ -58,7 +58,18 @@ def destination_of(request: Request) -> Destination:
     renamed = {
         one.backend.suffixes[0]: one.suffix for one in chosen_backends(request) if one.suffix != one.backend.suffixes[0]
     }
-    return replace(destination, suffixes=renamed)
+    return replace(destination, suffixes={**renamed, **_only_graph(request, destination)})
+
+
+def _only_graph(request: Request, destination: Destination) -> dict[str, str]:
+    """``-o`` names the file of a build that writes nothing but the graph in reduced precision."""
+    output, reduced = request.output, f".{request.precision}.onnx"
+    only = isinstance(request, BuildRequest) and tuple(request.to) == ("onnx",) and request.precision != FP32.name
+    if not only or output is None or output.is_dir() or destination.path(reduced) == output or output.suffix != ".onnx":
+        return {}
+    if output.resolve() == Path(request.source).resolve():
+        raise OutputError(f"-o would overwrite {request.source} itself.", hint="Specify another name with -o.")
+    return {reduced: ".onnx"}
 
 
 def choose_destination(source: str, output: Path | None, precision: str = FP32.name) -> Destination:

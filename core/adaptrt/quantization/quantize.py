@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,7 @@ def require_float(model: ir.Model, file: str) -> None:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         raise UsageError(
             f"{file} already has QuantizeLinear and DequantizeLinear nodes.",
-            hint="Omit --calib to use them, or start from the float32 file.",
+            hint=f"Build it as it is: adaptrt build {shlex.quote(file)} --int8. To quantize with other ranges, start from the float32 file.",
         )
     opset = model.graph.opset_imports.get("", 0)
     if opset < 13:

@@ -58,6 +58,19 @@ def test_without_labels_predictions_are_compared_on_images_held_back(adaptrt: An
     assert result.json["warnings"] == []
 
 
+def test_the_file_has_the_name_that_was_given(adaptrt: Any, net: Path, calib: Path) -> None:
+    words = ("quantize", net, "--calib", calib, "--verify", "none")
+    result = adaptrt(*words, "-o", "small.onnx", "--json")
+    assert result.code == 0, result.err
+    assert [Path(one["path"]).name for one in result.json["files"].values()] == ["small.onnx"]
+    assert sorted(path.name for path in Path().glob("small*")) == [
+        "small.build.report.html", "small.build.report.json", "small.onnx",
+    ]  # fmt: skip
+    result = adaptrt(*words, "-o", net)
+    assert result.code == 2, result.err
+    assert f"-o would overwrite {net} itself" in result.err
+
+
 def test_with_labels_the_score_decides(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "val", 100, seed=1)
     result = adaptrt("quantize", net, "--calib", calib, "--data", tmp_path / "val", "--json")
@@ -132,7 +145,7 @@ def test_what_stays_float_is_half_where_the_target_takes_types_from_the_graph(
     assert typed.code == plain.code == 0, typed.err + plain.err
     types = {}
     for name in ("typed", "plain"):
-        model = onnx.shape_inference.infer_shapes(onnx.load(f"{name}.int8.onnx"))
+        model = onnx.shape_inference.infer_shapes(onnx.load(f"{name}.onnx"))
         found = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
         scales = {one.name: one.data_type for one in model.graph.initializer if "int8_scale" in one.name}
         types[name] = model.opset_import[0].version, found.get("pool"), set(scales.values())
@@ -192,6 +205,7 @@ def test_build_quantizes_too(adaptrt: Any, net: Path, calib: Path) -> None:
     assert "--calib is for int8, and the precision is fp16" in adaptrt("build", net, "--fp16", "--calib", calib).err
     again = adaptrt("build", "net.int8.onnx", "--int8", "--calib", calib)
     assert "already has QuantizeLinear and DequantizeLinear nodes" in again.err
+    assert "adaptrt build net.int8.onnx --int8" in again.err
 
 
 def test_a_file_without_preprocessing_says_what_to_do(adaptrt: Any, net: Path, calib: Path) -> None:

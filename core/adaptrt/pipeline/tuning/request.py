@@ -34,9 +34,14 @@ class TuneRequest(BuildRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.data is None) == (self.images is None):
+        if self.data is not None and self.images is not None:
             raise UsageError(
-                "tune requires either labeled images (--data) or a folder of images (--images).",
+                "--data and --images conflict: the score of labeled images decides, or the agreement on images without labels.",
+                hint="Omit one of them. Images to measure ranges on are given with --calib.",
+            )
+        if self.data is None and self.images is None:
+            raise UsageError(
+                "tune requires labeled images (--data) or a folder of images (--images).",
                 hint="For example: --data val/instances.json",
             )
         if not 0 <= self.max_loss <= 100:

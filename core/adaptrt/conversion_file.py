@@ -113,7 +113,9 @@ def read_conversion(
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist.", hint=takes) from error
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=takes) from error
+    except (UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not valid TOML: {error}.", hint=f"Write one option per line, for example: {example}"
         ) from error

@@ -74,7 +74,7 @@ def sweep(
     from adaptrt.rendering.sweeps import sweep_table, write_sweep
     from adaptrt.specs.executors import CommandLimits
     from adaptrt.sweep.bench import bench_of
-    from adaptrt.sweep.plan import cells_of
+    from adaptrt.sweep.plan import PAGE, cells_of
     from adaptrt.sweep.run import SweepRequest, run_sweep
     from adaptrt.sweep.table import rows_of
 
@@ -109,14 +109,14 @@ def sweep(
         progress=(lambda _: None) if quiet else lambda text: echo(text, err=True),
     )
     rows = rows_of(run_sweep(request))
-    write_sweep(rows, Path(output) / "index.html", Path(file).name)
+    write_sweep(rows, Path(output) / PAGE, Path(file).name)
     if as_json:
         echo_json({"conversions": [vars(row) for row in rows]})
     elif not quiet:
         from adaptrt.rendering.terminal import stdout_console
 
         stdout_console().print(sweep_table(rows))
-        echo(f"Written: {Path(output) / 'index.html'}")
+        echo(f"Written: {Path(output) / PAGE}")
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         echo(f"{len(failed)} of {len(rows)} conversions failed: {failed[0].name}: {failed[0].text}", err=True)

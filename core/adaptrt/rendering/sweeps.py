@@ -52,12 +52,13 @@ def _measured(rows: Sequence[SweptConversion]) -> bool:
 
 def sweep_table(rows: Sequence[SweptConversion]) -> Table:
     from rich.table import Table
+    from rich.text import Text  # names can contain what rich takes for markup
 
     table = Table(box=None, pad_edge=False)
     for heading in headings_of(rows):
-        table.add_column(heading)
+        table.add_column(Text(heading))
     for row in rows:
-        table.add_row(row.model, *row.values.values(), *cells_of(row, latency=_measured(rows)))
+        table.add_row(*map(Text, [row.model, *row.values.values(), *cells_of(row, latency=_measured(rows))]))
     return table
 
 

@@ -32,6 +32,8 @@ from adaptrt.errors import UsageError, did_you_mean
 
 _TABLES = ("options", "models", "axes", "bench")
 RESERVED = ("output", "config")
+PAGE = "index.html"
+LONGEST = 200  # characters of a name, which is that of a folder
 MOST = 10_000  # conversions
 
 
@@ -66,6 +68,14 @@ def cells_of(content: Mapping[str, Any], where: str) -> list[Cell]:
         raise UsageError(f"{where} describes {count:,} conversions; the maximum is {MOST:,}.")
     found = list(_combined(common, models, axes, where))
     names = [cell.name for cell in found]
+    long = next((name for name in names if len(name) > LONGEST), None)
+    if long is not None:
+        raise UsageError(
+            f"{where}: the name of a conversion has more than {LONGEST} characters: {long[:40]}...",
+            hint="Add a short name to each of the [[models]].",
+        )
+    if PAGE in names:
+        raise UsageError(f"{where}: {PAGE} is the page of the results.", hint="Add another name to the model.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(

@@ -95,6 +95,8 @@ def test_every_combination() -> None:
         ({"models": [{"source": "x", "imgsz": 64}], "axes": {"imgsz": [64]}}, "both an option and an axis"),
         ({"models": [{"source": "x"}], "options": {"output": "y"}}, "'output' is set by the sweep"),
         ({"models": [{"source": "a/x.pt"}, {"source": "b/x.pt"}]}, "two conversions are named 'x'"),
+        ({"models": [{"source": "x", "name": "y" * 201}]}, "more than 200 characters: yyy"),
+        ({"models": [{"source": "x", "name": "index.html"}]}, "index.html is the page of the results"),
         ({"models": [{"source": "x"}], "axes": {"a": [0] * 200, "b": [0] * 200}}, "40,000 conversions"),
     ],
 )
@@ -242,6 +244,28 @@ def test_a_killed_sweep_is_continued(tmp_path: Path) -> None:
     rows = rows_of(run_sweep(request(tmp_path)))
     assert len(rows) == 8
     assert all(starts(tmp_path)[name] == before[name] for name in done)
+
+
+def test_a_conversion_of_a_killed_sweep_does_not_write_into_the_next_one(tmp_path: Path) -> None:
+    cells = cells_of({"models": [{"source": "one.pt"}]}, "s.toml")
+    (tmp_path / "out" / "one").mkdir(parents=True)
+    with (tmp_path / "out" / "one" / "report.json").open("w") as old:
+        (row,) = rows_of(run_sweep(request(tmp_path, cells=cells)))
+        old.write("x" * 10_000)
+    assert rows_of(run_sweep(request(tmp_path, cells=cells))) == [row]
+    assert row.status == "verified"
+
+
+def test_names_are_not_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from adaptrt.rendering.sweeps import sweep_table
+
+    content = {"models": [{"source": "one.pt", "name": "[bold]a[/x]"}], "axes": {"imgsz": ["[64]"]}}
+    rows = rows_of(run_sweep(request(tmp_path, cells=cells_of(content, "s.toml"))))
+    Console(width=200).print(sweep_table(rows))
+    assert "[bold]a[/x]" in (shown := capsys.readouterr().out)
+    assert "[64]" in shown
 
 
 def test_a_source_counts_as_it_was_before_it_was_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -38,10 +39,8 @@ class Runtime:
         spec = spec_for_device(request.spec)
         notes = [NOT_RUN, *_differences(request.spec)]
         if request.model.suffix.lower() == ".onnx":
-            notes.append(
-                "an engine must be built on the device, with its TensorRT: "
-                f"trtexec --onnx={request.model.name} --saveEngine={request.name}.engine"
-            )
+            command = shlex.join(_trtexec(request))
+            notes.append(f"an engine must be built on the device, with its TensorRT: {command}")
         else:
             version = f"TensorRT {request.built_with}" if request.built_with else "the TensorRT version that built it"
             notes.append(f"the engine runs with {version}, on the kind of GPU that built it")
@@ -77,6 +76,17 @@ def spec_for_device(spec: ModelSpec) -> ModelSpec:
         assert numbers is not None
         params["classes"] = numbers.tolist()
     return replace(spec, decoder=replace(spec.decoder, params=params)) if spec.decoder else spec
+
+
+def _trtexec(request: PackageRequest) -> list[str]:
+    """Without shapes, trtexec would build for size 1 on every dynamic axis."""
+    words = ["trtexec", f"--onnx={request.model.name}", f"--saveEngine={request.name}.engine"]
+    (image,) = request.spec.inputs
+    if any(dim.dynamic for dim in image.dims):
+        for size in ("min", "opt", "max"):
+            shape = "x".join(str(getattr(dim, size)) for dim in image.profiles[0])
+            words.append(f"--{size}Shapes={image.name}:{shape}")
+    return words
 
 
 def _differences(spec: ModelSpec) -> list[str]:

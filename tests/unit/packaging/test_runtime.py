@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,18 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert read.decoder is not None
     assert read.decoder.params == {"conf": 0.3, "iou": 0.5, "max_det": 300, "agnostic": False, "classes": [0, 2]}
     assert read.labels == YOLO.labels
+
+
+def test_the_command_for_the_device_has_the_shapes(tmp_path: Path) -> None:
+    (tmp_path / "a b.onnx").write_bytes(b"graph")
+    (tmp_path / "out").mkdir()
+    notes = PACKAGER.write(request(YOLO, tmp_path / "a b.onnx"), tmp_path / "out").notes
+    shapes = "--minShapes=images:1x3x48x64 --optShapes=images:4x3x48x64 --maxShapes=images:8x3x48x64"
+    assert any(f"trtexec '--onnx=a b.onnx' --saveEngine=best.engine {shapes}" in note for note in notes)
+    fixed = replace(YOLO, inputs=(InputSpec.image(*SIZE, batch=Dim(1, 1, 1)),))
+    (tmp_path / "fixed").mkdir()
+    notes = PACKAGER.write(request(fixed, tmp_path / "a b.onnx"), tmp_path / "fixed").notes
+    assert not any("Shapes" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ImageError, UsageError
+from adaptrt.json_text import json_text
 from adaptrt.specs.backends import OpenOptions
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 IMAGE_COLUMNS = ("image", "bytes", "path")
 """The columns that images can come from: the first one that a batch has is used."""
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "bytes": ((bytes, bytearray, memoryview), "the content of image files"),
+    "path": ((str, os.PathLike), "paths as text"),
+}
 
 
 class Predictor:
@@ -134,16 +138,19 @@ class Predictor:
                 if isinstance(image, ImageError):
                     rows.append((0, 0, "", image.message))
                 else:
-                    rows.append((*image.shape[:2], json.dumps(task.row(next(left))), ""))
+                    rows.append((*image.shape[:2], json_text(task.row(next(left))), ""))
         return rows
 
     def _read(self, column: str, image: Any) -> ImageArray | ImageError:
         from adaptrt.vision.images import decode_image, read_image
 
         channels = self.model.channels
+        kinds, expected = _KINDS.get(column, (object, ""))
+        if not isinstance(image, kinds):  # such as a missing value
+            return ImageError(f"The column {column} must contain {expected}; got {type(image).__name__}.")
         try:
             if column == "bytes":
                 return decode_image(bytes(image), channels)
-            return read_image(str(image) if column == "path" else image, channels)
+            return read_image(image, channels)
         except ImageError as error:
             return error

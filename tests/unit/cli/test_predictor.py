@@ -91,6 +91,18 @@ def test_a_broken_image_is_a_row_with_its_error(converted: Converted, image: Pat
     assert list(found["height"]) == [96, 0, 0, 96]
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("bytes", None), ("bytes", 5), ("path", None), ("path", b"a.jpg"), ("image", None)]
+)
+def test_a_missing_value_is_a_row_with_its_error(converted: Converted, image: Path, column: str, value: Any) -> None:
+    from adaptrt.vision.images import read_image
+
+    good = {"bytes": image.read_bytes(), "path": str(image), "image": read_image(image)}[column]
+    found = Predictor(converted("detector"))({column: [value, good]})
+    assert type(value).__name__ in found["error"][0]
+    assert found["error"][1] == ""
+
+
 def test_it_opens_in_the_worker(converted: Converted, image: Path) -> None:
     """The constructor reads nothing; an open model is not pickled; another process gives the same results."""
     model = converted("detector")

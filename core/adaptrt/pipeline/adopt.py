@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.decoders import find_decoder
 from adaptrt.specs.runners import Runner
+
+if TYPE_CHECKING:
+    from adaptrt.specs.decoders import Decoder
+    from adaptrt.specs.layouts import BoxLayout
 
 MMDEPLOY = "MMDeploy's pipeline.json"
 _BATCH = Dim(1, 1, 16, "batch")
@@ -88,7 +92,7 @@ def adopt_spec(
         _require_crop(file, tensor, known.imgsz)
     size = _image_size(file, tensor, said.imgsz or (None if fixed and known.source == MMDEPLOY else known.imgsz))
     batch = tensor.shape[0]
-    own = known.params if name == known.decoder else None
+    own = known.params if name == known.decoder else _rows(decoder, outputs)
     filled = fill_options(decoder.params, {**(own or {}), **(params or {})})
     image = known.image or ImageTransform(resize="stretch" if task.whole_image else "letterbox")
     spec = ModelSpec(
@@ -110,6 +114,38 @@ def adopt_spec(
         metadata=dict(metadata),
     )
     return ModelSpec.from_json(spec.to_json()), source
+
+
+def _rows(decoder: Decoder, outputs: Sequence[TensorLike]) -> Mapping[str, Any]:
+    """Whether boxes are the rows or the columns of the first output, for a decoder that reads both: there are more boxes than numbers of
+    each."""
+    shape = outputs[0].shape
+    if "rows" not in option_names(decoder.params) or len(shape) != 3:
+        return {}
+    _, first, last = shape
+    return {"rows": "anchor"} if isinstance(first, int) and isinstance(last, int) and last < first else {}
+
+
+def read_as(spec: ModelSpec, source: str) -> str:
+    """The decoder of a file from elsewhere, where it comes from, and the boxes and classes that it finds in the outputs."""
+    assert spec.decoder is not None
+    said = f"decoder {spec.decoder.name}, from {source}"
+    decode = find_decoder(spec.decoder.name).decode
+    layout = getattr(decode, "layout", None)
+    places: BoxLayout | None = layout(spec) if layout is not None else None
+    if places is None:
+        return said
+    part = places.scores
+    dims = spec.output(part.output).dims
+    if len(dims) != 3:
+        return said
+    boxes, numbers = (dims[2], dims[1]) if part.channels_first else (dims[1], dims[2])
+    stop = part.stop if part.stop is not None else numbers
+    if not isinstance(boxes, int) or not isinstance(stop, int):
+        return said
+    classes = stop - part.start
+    said += f", which reads {boxes} boxes and {classes} {'class' if classes == 1 else 'classes'}"
+    return said if boxes >= classes or spec.labels else f"{said}: if these are too few boxes, specify another decoder"
 
 
 def recognize(

@@ -97,14 +97,13 @@ class BuildJob:
         """The file, or a copy that contains the spec that ``--decoder`` and ``--names`` describe."""
         if not self.adoption:
             return source
-        from adaptrt.pipeline.adopt import add_spec
+        from adaptrt.pipeline.adopt import add_spec, read_as
 
         path, said = self.job.workdir / "described.onnx", self.adoption
         if said.imgsz is None:
             said = replace(said, imgsz=self.job.request.shapes.imgsz)
         spec, found = add_spec(source, path, said, {})
-        assert spec.decoder is not None
-        self.job.report.notes.append(f"{source.name} has no spec: decoder {spec.decoder.name}, from {found}")
+        self.job.report.notes.append(f"{source.name} has no spec: {read_as(spec, found)}")
         return path
 
     def require_quantizable(self, source: Path) -> None:

@@ -205,7 +205,7 @@ def load(
 
 def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -> tuple[ModelSpec, list[str]]:
     """The spec in the file; else one for a file from elsewhere, and a note about it."""
-    from adaptrt.pipeline.adopt import adopt_spec, recognize
+    from adaptrt.pipeline.adopt import adopt_spec, read_as, recognize
     from adaptrt.pipeline.mmdeploy import is_named, read_deployed
 
     if runner.spec is not None:
@@ -222,8 +222,7 @@ def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -
         raise _without_spec(path, backend)
     deployed = None if said.decoder else read_deployed(path)
     spec, source = adopt_spec(path.name, inputs, outputs, metadata, said, deployed=deployed)
-    assert spec.decoder is not None
-    return spec, [f"{path.name} was not written by adaptrt: decoder {spec.decoder.name}, from {source}"]
+    return spec, [f"{path.name} was not written by adaptrt: {read_as(spec, source)}"]
 
 
 def _without_spec(path: Path, backend: Backend) -> ModelError:

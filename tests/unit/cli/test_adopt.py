@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,8 +16,10 @@ onnx = pytest.importorskip("onnx", reason="makes the files")
 pytest.importorskip("onnxruntime", reason="runs them")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from adaptrt import OutputSpec  # noqa: E402
 from adaptrt.onnxfile.reader import read_onnx  # noqa: E402
-from adaptrt.pipeline.adopt import recognize  # noqa: E402
+from adaptrt.pipeline.adopt import adopt_spec, read_as, recognize  # noqa: E402
+from adaptrt.specs.adoption import Adoption  # noqa: E402
 from adaptrt.specs.runners import TensorInfo  # noqa: E402
 
 ULTRALYTICS = {"names": "{0: 'cat', 1: 'dog'}", "stride": "32", "task": "detect", "imgsz": "[32, 32]"}
@@ -431,3 +434,28 @@ def test_no_rounds_are_too_few(adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("convert", "--adapter", "torch", "module:net", "--nms", "--nms-rounds", 0, "--dry-run")
     assert result.code == 2
     assert "--nms-rounds must be between 1 and 1000; got 0." in result.err
+
+
+@pytest.mark.parametrize(
+    ("decoder", "shapes", "labels", "said"),
+    [
+        ("yolo", [(1, 84, 8400)], 0, "which reads 8400 boxes and 80 classes"),
+        ("yolo", [("batch", 300, 6)], 0, "which reads 6 boxes and 296 classes: if these are too few boxes, specify another decoder"),
+        ("yolo_anchor", [(1, 25200, 6)], 1, "which reads 25200 boxes and 1 class"),
+        ("yolo_segment", [(1, 25200, 117), (1, 32, 160, 160)], 0, "which reads 25200 boxes and 80 classes"),
+        ("yolo_segment", [(1, 116, 8400), (1, 32, 160, 160)], 80, "which reads 8400 boxes and 80 classes"),
+        ("yolo_end2end", [(1, 300, 6)], 0, "from --decoder"),
+        ("yolo", [(1, 84, "boxes")], 0, "from --decoder"),
+    ],
+)  # fmt: skip
+def test_what_a_decoder_reads_is_said(decoder: str, shapes: list[Any], labels: int, said: str) -> None:
+    """A decoder for another layout can read nonsense: [B, 300, 6] as 6 boxes of 296 classes."""
+    outputs = [OutputSpec(f"output{index}", shape) for index, shape in enumerate(shapes)]
+    tensors = [SimpleNamespace(name=one.name, dtype="float32", shape=one.dims) for one in outputs]
+    image = SimpleNamespace(name="images", dtype="float32", shape=("batch", 3, 640, 640))
+    adoption = Adoption(decoder, names=tuple(map(str, range(labels))))
+    spec, source = adopt_spec("any.onnx", [image], tensors, {}, adoption)
+    assert read_as(spec, source).endswith(said)
+    if decoder == "yolo_segment":
+        assert spec.decoder is not None
+        assert spec.decoder.params["rows"] == ("anchor" if shapes[0][1] > shapes[0][2] else "dense")

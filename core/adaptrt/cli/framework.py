@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -127,6 +128,8 @@ class Command(click.Command):
             if isinstance(error, click.BadParameter):
                 name = next((one.name for one in given.variables if one.option is error.param), None)
                 error.param_hint = f"{name} (an environment variable)" if name else error.param_hint
+            if isinstance(error, click.MissingParameter) and (taken := self._taken_as_value(typed)):
+                raise click.UsageError(f"{error.format_message()} {taken}", ctx=ctx) from error
             if "argument" in error.message:
                 self._reject_yolo_words(ctx, typed)
                 if here := sides_here(typed):
@@ -140,6 +143,19 @@ class Command(click.Command):
         if given.variables and not ctx.params.get("quiet"):
             echo(f"From the environment: {shlex.join(given.words)}", err=True)
         return rest
+
+    def _taken_as_value(self, typed: Sequence[str]) -> str:
+        """Which word an option with an optional value took, so that an argument is missing."""
+        optional = {
+            name
+            for one in self.params
+            if isinstance(one, click.Option) and not one.is_flag and isinstance(one.flag_value, str)
+            for name in one.opts
+        }
+        for option, word in itertools.pairwise(typed):
+            if option in optional and not word.startswith("-"):
+                return f"{word!r} was read as the value of {option}: place {option} after the arguments."
+        return ""
 
     def _reject_yolo_words(self, ctx: click.Context, given: list[str]) -> None:
         error = yolo_words_here(str(ctx.info_name), given, lambda _: self._flags())

@@ -110,6 +110,11 @@ def test_debug_shows_the_cause_too(capsys: pytest.CaptureFixture[str]) -> None:
         (("convert", "x.pt", "--adaptr", "yolo"), "--adapter"),
         (("convert",), "SOURCE"),
         (("convert",), "For example: adaptrt convert best.pt --image street.jpg (see: adaptrt convert --help)"),
+        (("convert", "--adapter", "yolov5"), "For example: adaptrt convert best.pt --image street.jpg"),
+        (
+            ("convert", "--nms", "best.pt"),
+            "Missing argument 'SOURCE'. 'best.pt' was read as the value of --nms: place --nms after the arguments.",
+        ),
         (("predict", "x.onnx"), "SOURCES"),
         (("evaluate", "x.onnx"), "--data"),
         (("inspect",), "FILE"),

@@ -288,7 +288,8 @@ def adjusted_pipeline(
         if size is not None and kind == "Resize" and step.get("keep_ratio"):
             step = FitInside(step, size)
         if kind == "Pad" and size is not None:
-            step.pop("pad_to_square", None)
+            for other in ("pad_to_square", "size_divisor"):  # mmcv takes one of the three
+                step.pop(other, None)
             step["size"] = (size[1], size[0])
         if kind == "PackDetInputs":
             step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")

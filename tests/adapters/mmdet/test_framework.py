@@ -18,7 +18,7 @@ def source() -> Any:
     return SimpleNamespace(config=load_config(str(CONFIG), NARROW))
 
 
-def resized(steps: list[Any], height: int, width: int) -> np.ndarray[Any, Any]:
+def prepared(steps: list[Any], height: int, width: int) -> Any:
     from mmcv.transforms import Compose
     from mmengine.registry import DefaultScope
 
@@ -26,7 +26,11 @@ def resized(steps: list[Any], height: int, width: int) -> np.ndarray[Any, Any]:
     with DefaultScope.overwrite_default_scope("mmdet"):
         import mmdet.datasets.transforms  # noqa: F401  # registers them
 
-        sample = Compose(steps)({"img": image, "img_id": 0, "instances": []})
+        return Compose(steps)({"img": image, "img_id": 0, "instances": []})
+
+
+def resized(steps: list[Any], height: int, width: int) -> np.ndarray[Any, Any]:
+    sample = prepared(steps, height, width)
     pixels: np.ndarray[Any, Any] = sample["inputs"].numpy()
     assert sample["data_samples"].scale_factor == (pixels.shape[2] / width, pixels.shape[1] / height)
     return pixels
@@ -51,3 +55,17 @@ def test_a_landscape_image_is_resized_as_mmdet_does(source: Any, height: int, wi
     ]
     assert theirs != steps
     assert np.array_equal(resized(steps, height, width), resized(theirs, height, width))
+
+
+@pytest.mark.parametrize("own", [{"size_divisor": 32}, {"pad_to_square": True}, {"size": (64, 64)}], ids=str)
+def test_a_step_that_pads_fills_the_input(own: dict[str, Any]) -> None:
+    """Whatever the config pads to: mmcv takes only one of the three."""
+    steps = [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "scale": (640, 480), "keep_ratio": True},
+        {"type": "Pad", **own, "pad_val": {"img": (114.0, 114.0, 114.0)}},
+        {"type": "PackDetInputs"},
+    ]
+    source: Any = SimpleNamespace(config={"test_pipeline": steps})
+    adjusted = adjusted_pipeline(source, (96, 128), stretch=False, arrays=True)
+    assert prepared(adjusted, 240, 240)["inputs"].shape == (3, 96, 128)

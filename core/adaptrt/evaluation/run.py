@@ -112,6 +112,7 @@ def run_evaluation(
                 dataset = _limited(scoring.read_dataset(request.data, model.spec, request.images), request.limit)
                 size = _batch(model, request.batch)
                 evaluation = Evaluation(str(request.data), model.spec.task, 0, size, notes=list(dataset.notes))
+            evaluation.notes += [text for text in model.warnings if text not in evaluation.notes]
             _batch(model, evaluation.batch)
             given = {**scoring.params(model.spec), **params}
             progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")

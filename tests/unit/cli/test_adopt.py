@@ -404,6 +404,7 @@ def test_scores_on_a_data_yaml(adaptrt: Callable[..., Any], tmp_path: Path, phot
     result = adaptrt("evaluate", file, "--data", data, "--json")
     assert result.code == 0, result.err
     assert '"mAP": 1.0' in result.out
+    assert [note for note in result.json["notes"] if "any.onnx was not written by adaptrt: decoder yolo" in note]
     (labels / "one.txt").write_text("7 0.25 0.25 0.25 0.25\n")
     assert "one.txt, line 1: class 7 has no name" in adaptrt("evaluate", file, "--data", data).err
     data.write_text("val: images\n")

@@ -49,7 +49,7 @@ def test_what_the_outputs_say_about_themselves() -> None:
     assert not problems(outputs(), metas, spec())
     assert not problems({**outputs(), "nms_converged": np.ones((2, 1), np.int32)}, metas, spec())
     (problem,) = problems({**outputs(), "nms_converged": np.array([[1], [0]], np.int32)}, metas, spec())
-    assert "of image 2 of the batch" in problem
+    assert problem.startswith("NMS in the graph did not converge for image 2 of the batch:")
 
 
 def test_padding_that_the_graph_does_not_know_is_reported() -> None:

@@ -151,13 +151,13 @@ def problems(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], sp
     found = []
     if CONVERGED in outputs:
         flags = np.asarray(outputs[CONVERGED]).reshape(-1)
-        which = _of_images(np.flatnonzero(flags == 0).tolist(), len(flags))
+        which = _images(np.flatnonzero(flags == 0).tolist(), len(flags), "for")
         if which is not None:
             found.append(
                 f"NMS in the graph did not converge{which}: boxes may be missing or duplicated. Convert again with more --nms-rounds."
             )
     if spec.decoder is not None and spec.decoder.params.get("clipped_to") == "input":
-        which = _of_images([index for index, meta in enumerate(metas) if _has_padding(meta)], len(metas))
+        which = _images([index for index, meta in enumerate(metas) if _has_padding(meta)], len(metas), "of")
         if which is not None:
             found.append(
                 f"Boxes{which} that extend into the padding around it may be selected differently than without NMS in the graph, which "
@@ -166,11 +166,11 @@ def problems(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], sp
     return found
 
 
-def _of_images(indices: Sequence[int], total: int) -> str | None:
+def _images(indices: Sequence[int], total: int, word: str) -> str | None:
     """A clause that names these images of a batch; ``None`` without any."""
     if not indices:
         return None
-    return "" if total == 1 else f" of image {', '.join(str(index + 1) for index in indices)} of the batch"
+    return "" if total == 1 else f" {word} image {', '.join(str(index + 1) for index in indices)} of the batch"
 
 
 def _has_padding(meta: ImageMeta) -> bool:

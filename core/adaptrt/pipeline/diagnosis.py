@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job
     from adaptrt.pipeline.layers.records import LayerComparison
     from adaptrt.pipeline.layers.request import CompareRequest
-    from adaptrt.report import Report
     from adaptrt.request import Request
 
 FOLDER = "unverified"
-_WITHOUT = {"--diagnose": 0, "--verify": 1, "--require": 1}
+_WITHOUT = {
+    "--diagnose": 0,
+    **dict.fromkeys(
+        ("--verify", "--require", "--data", "--data-images", "--data-limit", "--max-loss", "-o", "--output"), 1
+    ),
+}
+"""Options of the failed job, with the number of their values, that do not fit a job without verification in another folder."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Compared:
 
 def diagnosis_command(job: Job) -> str:
     """Two commands: one writes the files of the failed job without verification, the other compares them."""
-    words = _again(job.report)
+    words = _again(job)
     compared = job.compared
     if not words or compared is None:
         return ""
@@ -122,10 +127,10 @@ def _suffix(path: Path) -> str:
     return found[1] if found is not None else path.suffix
 
 
-def _again(report: Report) -> list[str]:
+def _again(job: Job) -> list[str]:
     """The command line of the job, so that it writes its files without verifying them; empty for a call in Python."""
     try:
-        words = shlex.split(report.command)
+        words = shlex.split(job.report.command)
     except ValueError:
         return []
     if not words or words[0].startswith("adaptrt."):
@@ -138,9 +143,11 @@ def _again(report: Report) -> list[str]:
             skip -= 1
         elif flag in _WITHOUT:
             skip = _WITHOUT[flag] if "=" not in word else 0
-        else:
+        elif not (word.startswith("-o") and len(word) > 2):  # -oFILE
             kept.append(word)
-    return [*kept, "--verify", "none", "-o", f"{FOLDER}/"]
+    output = job.request.output
+    name = output.name if output is not None and output != job.destination.folder else ""
+    return [*kept, "--verify", "none", "-o", f"{FOLDER}/{name}"]
 
 
 def _origin_flags(request: Request) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,20 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_images(tmp_path / "calib", 64)
     write_images(tmp_path / "val", 40, seed=1)
     return write_outlier(Path("net.onnx"))
+
+
+def test_the_command_that_names_the_layer_runs_as_it_is_printed(adaptrt: Any, net: Path, tmp_path: Path) -> None:
+    """It named labels, which a run without verification rejects, and a file that it does not write."""
+    words = ("--calib", tmp_path / "calib", "--data", tmp_path / "val", "--data-limit", 100, "--max-loss", 2)
+    for output, written in (("small.onnx", "small.onnx"), ("out/", "net.int8.onnx")):
+        failed = adaptrt("quantize", net, *words, "-o", output)
+        assert failed.code == 9
+        command = failed.err.partition("first tensor that differs:\n")[2].splitlines()[0]
+        again, compare = (shlex.split(part)[1:] for part in command.split(" && "))
+        assert compare == ["compare", "net.onnx", f"unverified/{written}"]
+        result = adaptrt(*again)
+        assert result.code == 0, result.err
+        assert "The first beyond its limit:" in adaptrt(*compare).out
 
 
 def test_the_layer_that_loses_the_score_stays_float(adaptrt: Any, net: Path, tmp_path: Path) -> None:

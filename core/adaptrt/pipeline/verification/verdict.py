@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from adaptrt.errors import VerificationError
 from adaptrt.report import ArtifactRecord, Finding, Link, Report, Verdict, Word
@@ -95,10 +95,13 @@ def _not_run(links: Collection[Link]) -> list[str]:
     reasons: dict[str, list[int]] = {}
     for link in links:
         reasons.setdefault(link.reason, []).append(link.number)
-    return [
-        f"{'link' if len(numbers) == 1 else 'links'} {' and '.join(map(str, numbers))} did not run: {reason or 'no reason given'}"
-        for reason, numbers in reasons.items()
-    ]
+    return [f"{_listed(numbers)} did not run: {reason or 'no reason given'}" for reason, numbers in reasons.items()]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """``link 3``, ``links 0, 1 and 5``."""
+    *first, last = map(str, numbers)
+    return f"links {', '.join(first)} and {last}" if first else f"link {last}"
 
 
 def _undecided(finding: Finding) -> str:

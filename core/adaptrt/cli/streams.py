@@ -52,10 +52,7 @@ def is_stream(named: Sequence[str]) -> bool:
     """Whether any of the sources is not a still image in a file of this machine."""
     if any("://" in name for name in named):
         return True
-    try:
-        return not all(source.still for source in find_sources(named))
-    except ImageError:
-        return False  # reported where still images are looked for
+    return not all(source.still for source in find_sources(named))
 
 
 def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:

@@ -48,28 +48,27 @@ Named = str | os.PathLike[str] | int | Source
 def find_sources(named: Named | Sequence[Named], options: SourceOptions | None = None) -> list[Source]:
     """Sources for a file, folder, pattern, ``.txt`` list, URL, S3 address, camera index (``0`` or ``camera:0``) or ``rtsp://`` stream, or several.
 
-    All still images together are one source. Nothing is opened, and URLs are downloaded when their frames are read.
+    All still images together are one source, and what is named twice is read once. Nothing is opened, and URLs are downloaded when their frames are read.
     A list names a file, folder or pattern in each line, relative to its folder. One of several that is missing or has no
     images becomes a source whose only frame is the error; a single one raises it. Raises ``UsageError`` for anything else, such as an
     array.
     """
     options = options or SourceOptions()
     several = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
-    found: list[Source] = []
-    images: list[ImageFile] = []
+    found: dict[str | int, Source] = {}
+    images: dict[ImageFile, None] = {}
     for one in several:
         for source in _sources_of(one, options) if len(several) == 1 else _sources_or_error(one, options):
             if isinstance(source, RemoteFile):
-                images.append(source)
+                images[source] = None
             elif not isinstance(source, Path):
-                found.append(source)
+                found.setdefault(str(one) if isinstance(one, (int, str, os.PathLike)) else id(source), source)
             elif source.suffix.lower() in VIDEO_SUFFIXES:
-                found.append(VideoSource(source, options.channels))
+                found.setdefault(str(source), VideoSource(source, options.channels))
             else:
-                images.append(source)
-    if images:
-        found.insert(0, ImageSource(list(dict.fromkeys(images)), options.channels))
-    return found
+                images[source] = None
+    still = [ImageSource(list(images), options.channels)] if images else []
+    return [*still, *found.values()]
 
 
 def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | ImageFile]:
@@ -117,18 +116,7 @@ def files_of(text: str) -> list[Path]:
     """The images and videos of a file, folder or pattern, sorted; never an empty list."""
     from adaptrt.vision.images import find_images
 
-    path = Path(text)
-    videos = []
-    if not path.is_file():
-        matching = glob.glob(text, recursive=True) if glob.has_magic(text) else []  # noqa: PTH207
-        names = path.iterdir() if path.is_dir() else map(Path, matching)
-        videos = [name for name in names if name.suffix.lower() in VIDEO_SUFFIXES and name.is_file()]
-    try:
-        return sorted([*find_images(text), *videos])
-    except ImageError:
-        if not videos:
-            raise
-        return sorted(videos)
+    return find_images(text, videos=VIDEO_SUFFIXES)
 
 
 def image_files(named: Sequence[str]) -> list[Path]:

@@ -16,7 +16,7 @@ from adaptrt.store.workspace import written_aside
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
@@ -89,21 +89,27 @@ def for_display(image: ImageArray) -> ImageArray:
     return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
 
 
-def find_images(source: str | os.PathLike[str]) -> list[Path]:
-    """The images of a file, folder or glob pattern (``**`` recurses), sorted; never an empty list."""
+def find_images(source: str | os.PathLike[str], *, videos: Collection[str] = ()) -> list[Path]:
+    """The images of a file, folder or glob pattern (``**`` recurses), sorted; never an empty list.
+
+    ``videos``: the suffixes of other files that are found too.
+    """
     path = Path(source)
     if path.is_file():
         return [path]
     if path.is_dir():
-        found, where = list(path.iterdir()), f"The folder {path}"
+        found, nothing = list(path.iterdir()), f"The folder {path} contains no images"
     elif glob.has_magic(str(source)):
-        found, where = [Path(name) for name in glob.glob(str(source), recursive=True)], f"The pattern {source}"  # noqa: PTH207
+        found = [Path(name) for name in glob.glob(str(source), recursive=True)]  # noqa: PTH207
+        nothing = f"The pattern {source} matches no images"
     else:
         raise _missing(path)
-    images = sorted(file for file in found if file.suffix.lower() in _READ and file.is_file())
-    if not images:
-        raise ImageError(f"{where} contains no images.", hint=f"Supported suffixes: {', '.join(sorted(_READ))}.")
-    return images
+    suffixes = _READ.union(videos)
+    files = sorted(file for file in found if file.suffix.lower() in suffixes and file.is_file())
+    if not files:
+        message = f"{nothing} or videos." if videos else f"{nothing}."
+        raise ImageError(message, hint=f"Supported suffixes: {', '.join(sorted(suffixes))}.")
+    return files
 
 
 def images_below(folder: Path) -> list[Path]:

@@ -209,6 +209,13 @@ def test_a_broken_image_stops_only_itself(adaptrt: Any, converted: Converted, im
     assert [("error" in one) for one in found.json["images"]] == [True, False]
 
 
+def test_a_pattern_without_files_names_the_suffixes_of_videos_too(adaptrt: Any, converted: Converted) -> None:
+    result = adaptrt("predict", converted("detector"), "clips/*.mp4")
+    assert result.code == 4
+    assert "The pattern clips/*.mp4 matches no images or videos." in result.err
+    assert ".mp4" in result.err.partition("Supported suffixes:")[2]
+
+
 def test_a_missing_image_stops_only_itself(adaptrt: Any, converted: Converted, image: Path) -> None:
     """Also one that a list names, a pattern without images, and an empty folder."""
     Path("empty").mkdir()

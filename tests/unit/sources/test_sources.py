@@ -85,7 +85,7 @@ def test_one_rule_for_lists_of_images(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in image_files(["data/list.txt"])][-1] == "absent.png"
     with pytest.raises(UsageError, match="lists absent.png, which does not exist"):
         choose_images(CalibrationRequest(Path("data/list.txt")), hold_back=False)
-    with pytest.raises(ImageError, match="not found|contains no images"):
+    with pytest.raises(ImageError, match="not found|matches no images"):
         image_files(["data/none*.png"])
 
 
@@ -322,6 +322,16 @@ def test_urls_that_are_refused_leave_nothing(
     assert list(own.iterdir()) == []
 
 
+def test_what_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    """Its frames would otherwise alternate in one video file."""
+    clip = write_video(tmp_path / "clip.mp4", 2)
+    image = tmp_path / "image.png"
+    image.touch()
+    (tmp_path / "list.txt").write_text("clip.mp4\nimage.png\n")
+    found = find_sources([clip, str(clip), tmp_path, tmp_path / "list.txt", image, 0, "0", "rtsp://a/x", "rtsp://a/x"])
+    assert [source.name for source in found] == [str(image), str(clip), "camera:0", "rtsp://a/x"]
+
+
 def test_a_missing_source_stops_only_itself(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", 2)
     frames = [frame for batch in read([tmp_path / "clp.mp4", clip, tmp_path / "no*.png"]) for frame in batch]
@@ -329,7 +339,7 @@ def test_a_missing_source_stops_only_itself(tmp_path: Path) -> None:
     errors = {frame.source: frame.error.message for frame in frames if frame.error is not None}
     assert errors == {
         str(tmp_path / "clp.mp4"): f"File not found: {tmp_path / 'clp.mp4'}.",
-        str(tmp_path / "no*.png"): f"The pattern {tmp_path / 'no*.png'} contains no images.",
+        str(tmp_path / "no*.png"): f"The pattern {tmp_path / 'no*.png'} matches no images or videos.",
     }
     with pytest.raises(ImageError, match="File not found"):
         find_sources(tmp_path / "clp.mp4")

@@ -15,6 +15,10 @@ from adaptrt.specs.executors import Command, CommandLimits, CommandResult
 from adaptrt.specs.variables import without_options
 
 POLL = 0.1  # seconds
+_LAUNCH = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])"
+_ENDS_WITH_PARENT = (sys.executable, "-I", "-S", "-c", _LAUNCH) if sys.platform == "linux" else ()
+"""Asks Linux for SIGTERM (15) when the parent ends (1: PR_SET_PDEATHSIG), then runs the command: one that is left would be in the way of
+its repetition. Not with ``preexec_fn``: a Ctrl-C that arrives while Python forks is lost."""
 
 
 def cpu_count() -> int:
@@ -32,7 +36,8 @@ class _Running:
 
 
 def run_processes(commands: Sequence[Command], limits: CommandLimits) -> Iterator[CommandResult]:
-    """The result of each command when it has ended. Those that run are terminated when the iterator is closed."""
+    """The result of each command when it has ended. Those that run are terminated when the iterator is closed and, on Linux, when
+    this process is killed."""
     waiting, running = list(commands), list[_Running]()
     free = list(limits.gpus)
     slots = min(limits.jobs, len(limits.gpus)) if limits.gpus else limits.jobs
@@ -64,7 +69,8 @@ def _start(command: Command, gpu: str | None, side_by_side: int) -> _Running:
     if side_by_side > 1:  # with all cores for each, threads would wait for those of the others
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // side_by_side)))
     output, log = command.output.open("wb"), command.log.open("ab" if command.append else "wb")
-    process = subprocess.Popen(command.words, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=environment)
+    words = [*_ENDS_WITH_PARENT, *command.words]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=environment)
     return _Running(command.name, process, time.monotonic(), gpu, (output, log))
 
 

@@ -110,16 +110,26 @@ def read_conversion(
 ) -> dict[str, Any]:
     """The content of such a file; a ``UsageError`` says why it cannot be read, what is expected, and an example."""
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_conversion(path, path.read_text(encoding="utf-8"), example)
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist.", hint=takes) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=takes) from error
-    except (UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(
-            f"{path} is not valid TOML: {error}.", hint=f"Write one option per line, for example: {example}"
-        ) from error
+    except UnicodeError as error:
+        raise _not_toml(path, error, example) from error
+
+
+def parse_conversion(path: Path, text: str, example: str = 'adapter = "yolov5"') -> dict[str, Any]:
+    """The content of ``text``, which is from ``path``."""
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _not_toml(path, error, example) from error
     return content
+
+
+def _not_toml(path: Path, error: Exception, example: str) -> UsageError:
+    return UsageError(f"{path} is not valid TOML: {error}.", hint=f"Write one option per line, for example: {example}")
 
 
 def _requested(request: Request, opset: int, exporter: str) -> dict[str, Any]:

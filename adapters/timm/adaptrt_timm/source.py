@@ -63,8 +63,9 @@ def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
             )
     elif path.is_file() or is_checkpoint_name(text):
         weights = weights or path
-        beside = path.with_suffix(".json")
-        config = _read_config(beside) if beside.is_file() else {}
+        places = [path.with_suffix(".json"), *([path.with_name(CONFIG)] if path.name in WEIGHTS else [])]
+        beside = next((place for place in places if place.is_file()), None)
+        config = _read_config(beside) if beside else {}
     elif ctx.options.model is None:
         return Source(_checked(text, known, family), weights)
     name = ctx.options.model or config.get("architecture") or (architecture_in(weights) if weights else None)

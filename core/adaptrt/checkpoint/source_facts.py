@@ -17,6 +17,7 @@ from adaptrt.errors import CheckpointError, ModelError
 from adaptrt.specs.recognizers import SourceFacts
 
 CONFIGS = (".json", ".yaml", ".yml")
+HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # files of a folder whose configuration is in config.json
 MAX_TEXT = 1 << 20
 MAX_HEADER = 100_000_000  # bytes, the limit of safetensors itself
 _OBJECT = re.compile(r"(?P<place>.+):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
@@ -55,7 +56,9 @@ def _file(source: str, path: Path) -> SourceFacts:
         )
     if suffix in CONFIGS:
         return SourceFacts(source=source, kind="config", path=path, config=_json(path), text=_text(path))
-    beside = _json(path.with_suffix(".json"))
+    beside = _json(path.with_suffix(".json")) or (
+        _json(path.with_name("config.json")) if path.name in HUB_WEIGHTS else {}
+    )
     if is_safetensors(path):
         return SourceFacts(source=source, kind="weights", path=path, tensors=_safetensors_shapes(path), config=beside)
     outline = outline_of(path, check_kind(path))

@@ -1,4 +1,4 @@
-"""``--config``: the options of a command from a TOML file."""
+"""``--config``: the options of a command from a TOML file, or from the report of a conversion."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from adaptrt.cli.given import is_settled, typed
 from adaptrt.cli.output import echo
 
+_TAKES = "--config takes a TOML file of options, or the report of a conversion (best.report.json)."
 # options that are tables in the file: KEY=VALUE on the command line
 TABLES = {"set", "shape", "min-shape", "opt-shape", "max-shape"}
 
@@ -22,7 +23,7 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     from adaptrt.conversion_file import NEVER, VERSIONS, read_conversion
     from adaptrt.errors import UsageError, did_you_mean
 
-    content = read_conversion(Path(path))
+    content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(Path(path))
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
         raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
@@ -41,6 +42,22 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     ctx.default_map = {**defaults, **(ctx.default_map or {})}
     for line in _other_versions(versions):
         echo(f"Warning: {path}: {line}", err=True)
+
+
+def _in_report(path: Path) -> dict[str, Any]:
+    """The options in the report of a conversion."""
+    from adaptrt.conversion_file import parse_conversion
+    from adaptrt.errors import ModelError, UsageError
+    from adaptrt.report import Report
+
+    try:
+        text = Report.from_json(path.read_bytes()).conversion
+    except (OSError, ModelError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise UsageError(f"{path} cannot be read as a report: {reason}", hint=_TAKES) from error
+    if not text:
+        raise UsageError(f"{path} is not the report of a finished conversion.", hint=_TAKES)
+    return parse_conversion(path, text)
 
 
 def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Container, Mapping, Sequence
+from pathlib import Path
 
 from adaptrt.cli.yolo_lines import WITHOUT, adaptrt_line, is_yolo_word
 from adaptrt.errors import UsageError
@@ -74,12 +75,24 @@ def command_here(words: Sequence[str], options_of: Callable[[str], Container[str
     if line:
         return _unknown(name, f" It is a command of yolo.{_without(without)}", f"In adaptrt: {line}")
     if name not in _COMMANDS:
-        return None
+        command = _command_of(name)
+        line = shlex.join(["adaptrt", command, *words]) if command else ""
+        return UsageError(f"{name} is a file, not a command.", hint=f"Did you mean: {line}") if line else None
     tool, here = _COMMANDS[name]
     files = [word.removeprefix("--onnx=") for word in rest if word.startswith("--onnx=")]
     files += [word for word in rest if not word.startswith("-") and "=" not in word]
     line = " ".join(["adaptrt", here, *map(shlex.quote, files[:1])])
     return _unknown(name, f" It is a command of {tool}.", f"In adaptrt: {line}")
+
+
+def _command_of(file: str) -> str | None:
+    """The command that opens a model file; ``None`` for any other word."""
+    from adaptrt.specs.backends import backend_of
+    from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
+
+    if file.lower().endswith(CHECKPOINT_SUFFIXES):
+        return "convert"
+    return "inspect" if backend_of(Path(file)) is not None else None
 
 
 def _unknown(name: str, more: str, hint: str) -> UsageError:

@@ -24,7 +24,8 @@ class SourceFacts:
     ``content``: the object passed to ``torch.save``, with every object replaced by an ``InertObject`` or ``InertName`` of
     ``adaptrt.checkpoint``, and every tensor by a ``TensorShape``. ``classes``: the dotted names that the checkpoint refers to.
     ``tensors``: shapes of the weights by name. ``config``: the literals of a ``.py`` file by name, or the content of a JSON
-    file (for a folder, its ``config.json``; for weights, the JSON file of the same name next to them). ``definitions``:
+    file (for a folder, its ``config.json``; for weights, the JSON file of the same name next to them, or the ``config.json`` next to
+    ``model.safetensors``). ``definitions``:
     functions and classes of a ``.py`` file. ``text``: the text of a ``python`` or ``config`` file.
     """
 

@@ -78,6 +78,7 @@ def test_a_folder_in_the_layout_of_timm(prefix: str, micro_file: Path, tmp_path:
     save_file(micro().state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(micro_file.with_suffix(".json").read_text())
     assert same(swin.load_model(conversion(f"{prefix}{tmp_path}")), micro())
+    assert same(swin.load_model(conversion(tmp_path / "model.safetensors")), micro())
 
 
 def test_weights_of_the_first_release(tmp_path: Path, conversion: Make) -> None:

@@ -22,10 +22,13 @@ def test_sources(tmp_path: Path) -> None:
         torch.save(content, tmp_path / f"{name}.pth")
     paths = {name: str(tmp_path / f"{name}.pth") for name in files}
     folder, file = str(SHAPES), str(SHAPES / "model.safetensors")
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes(Path(file).read_bytes())
     names = ["swin_tiny_patch4_window7_224.ms_in1k", "swinv2_tiny_window8_256", "resnet50.a1_in1k", "create_model", "x"]
-    assert recognized("adaptrt_timm.recognizer", [folder, file, *paths.values(), *names]) == {
+    assert recognized("adaptrt_timm.recognizer", [folder, file, str(alone), *paths.values(), *names]) == {
         folder: [("swin", "exact")],
-        file: [("swin", "likely")],
+        file: [("swin", "exact")],  # the config.json next to it names the model
+        str(alone): [("swin", "likely")],
         paths["arch"]: [("timm", "exact")],
         paths["unknown"]: [],
         paths["swin"]: [("swin", "likely")],

@@ -54,10 +54,31 @@ def test_the_report_contains_a_file_that_repeats_the_conversion(adaptrt: Any, ti
     assert text in Path("detector.report.html").read_text().replace("&#34;", '"')
     before = Path("detector.onnx").read_bytes()
     Path("conversion.toml").write_text(text)
-    again = adaptrt("convert", "--config", "conversion.toml", "--no-cache")
-    assert again.code == 0, again.err
-    assert "Warning" not in again.err
-    assert Path("detector.onnx").read_bytes() == before
+    Path("first.json").write_bytes(Path("detector.report.json").read_bytes())
+    for file in ("conversion.toml", "first.json"):
+        Path("detector.onnx").unlink()
+        again = adaptrt("convert", "--config", file, "--no-cache")
+        assert again.code == 0, again.err
+        assert "Warning" not in again.err
+        assert Path("detector.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("{", "cannot be read as a report"),
+        (Report("a", "b", command="").to_json(), "not the report of a finished conversion"),
+        (Report("a", "b", command="", conversion='source = "evil:build"').to_json(), "names code, 'evil:build'"),
+        (Report("a", "b", command="", conversion="trust-checkpoint = true").to_json(), "only on the command line"),
+    ],
+)
+def test_a_report_from_elsewhere_is_only_a_file_of_options(adaptrt: Any, text: str | None, message: str) -> None:
+    if text is not None:
+        Path("best.report.json").write_text(text)
+    result = adaptrt("convert", "--config", "best.report.json")
+    assert result.code == 2
+    assert message in result.err
 
 
 @pytest.mark.parametrize(

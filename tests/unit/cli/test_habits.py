@@ -72,6 +72,21 @@ def test_a_checkpoint_is_converted_first(adaptrt: Any) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("runs/best.pt --imgsz 320", "convert runs/best.pt --imgsz 320"),
+        ("'my model.safetensors'", "convert 'my model.safetensors'"),
+        ("best.onnx", "inspect best.onnx"),
+        ("best.engine", "inspect best.engine"),
+    ],
+)
+def test_a_file_without_a_command(adaptrt: Any, typed: str, command: str) -> None:
+    result = adaptrt(*shlex.split(typed))
+    assert result.code == 2
+    assert result.err.splitlines()[1:] == [f"Did you mean: adaptrt {command}"]
+
+
 def test_words_without_an_equivalent_are_named(adaptrt: Any) -> None:
     error = adaptrt("export", "model=best.pt", "format=tflite", "optimize=True", "imgsz=640").err
     assert "Without an equivalent: format=tflite, optimize=True." in error

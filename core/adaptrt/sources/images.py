@@ -34,9 +34,10 @@ class ImageSource:
         for path in self.paths:
             if self._closed:
                 return
-            name = self._names.get(path, str(path)) if isinstance(path, Path) else str(path)
+            other = self._names.get(path) if isinstance(path, Path) else None
+            name = other or str(path)
             try:
-                pixels = _read(path, self._channels)
+                pixels = _read(path, self._channels, other)
             except ImageError as error:
                 yield Frame(source=name, error=error)
                 continue
@@ -46,14 +47,15 @@ class ImageSource:
         self._closed = True
 
 
-def _read(file: ImageFile, channels: int | None) -> ImageArray:
+def _read(file: ImageFile, channels: int | None, name: str | None) -> ImageArray:
+    """``name``: what errors call a file, if not by its path."""
     if isinstance(file, RemoteFile):
         from adaptrt.sources.remote import read_remote
 
         return read_remote(file, channels)
-    from adaptrt.vision.images import read_image
+    from adaptrt.vision.images import decode_image, read_image
 
-    return read_image(file, channels)
+    return read_image(file, channels) if name is None else decode_image(file.read_bytes(), channels, name)
 
 
 class Unreadable:

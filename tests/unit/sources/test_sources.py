@@ -303,7 +303,7 @@ def test_urls_of_images_and_videos(server: str) -> None:
         ("/away", {}, "is not an http or https URL"),
         ("/a.png", {"url_bytes": 10}, "is larger than"),
         ("/a.png", {"url_seconds": 1e-9}, "took longer|cannot be downloaded"),
-        ("/list.bin", {}, "is not an image that OpenCV can read"),
+        ("/list.bin", {}, "/list.bin is not an image that OpenCV can read"),
     ],
 )
 def test_urls_that_are_refused_leave_nothing(

@@ -220,9 +220,11 @@ def _detector(spec: ModelSpec, function: str, library: str, notes: list[str]) ->
         "cluster-mode": "4",  # none
     }
     thresholds = {"pre-cluster-threshold": _number(float(params.get("conf") or 0))}
+    if params.get("max_det") is not None:
+        thresholds["topk"] = str(params["max_det"])  # of each class
     if params.get("iou") is not None:
         keys["cluster-mode"] = "2"  # NMS, within each class
-        thresholds |= {"nms-iou-threshold": _number(float(params["iou"])), "topk": str(params["max_det"])}
+        thresholds["nms-iou-threshold"] = _number(float(params["iou"]))
         if params.get("agnostic"):
             notes.append("agnostic: nvinfer applies NMS within each class")
     if params.get("classes") is not None:

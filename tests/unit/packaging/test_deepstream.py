@@ -139,7 +139,7 @@ def keys_of(made: PackageRequest) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        (NMS, {"cluster-mode": "4", "pre-cluster-threshold": "0.25"}),
+        (NMS, {"cluster-mode": "4", "pre-cluster-threshold": "0.25", "topk": "300"}),
         (replace(NMS, outputs=(*NMS.outputs, OutputSpec("nms_converged", ("batch", 1)))), {"cluster-mode": "4"}),
         (DETR, {"cluster-mode": "4", "pre-cluster-threshold": "0.5", "output-blob-names": "scores;labels;boxes"}),
         (

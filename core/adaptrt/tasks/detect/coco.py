@@ -144,8 +144,9 @@ def match_categories(
     by_name = {plain_name(str(category["name"])): int(category["id"]) for category in categories}
     ids = [by_name.get(plain_name(label)) for label in labels]
     if labels and all(number is not None for number in ids):
-        others = len(categories) - len(labels)
-        notes = [f"{others} categories of the annotations are not classes of this model: skipped"] if others > 0 else []
+        others = [str(category["name"]) for category in categories if int(category["id"]) not in ids]
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        notes = [f"not among the model's classes, skipped: {', '.join(others[:5])}{more}"] if others else []
         return tuple(number for number in ids if number is not None), tuple(labels), notes
     ordered = sorted(categories, key=lambda category: int(category["id"]))
     if len(ordered) == len(labels) or not labels:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
 from adaptrt.errors import DependencyError, ImageError, UsageError
+from adaptrt.pipeline.output import require_folder
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
+from adaptrt.sources.find import VIDEO_SUFFIXES
 from adaptrt.vision.images import SUFFIXES, for_display, write_image
 from adaptrt.vision.video import VideoWriter
 
@@ -203,11 +205,18 @@ def _folder(request: StreamRequest, sources: Sequence[Source]) -> Path | None:
     """Where drawn frames are written. Without -o or --save video: frames of files, unless they are printed as JSON or shown."""
     if request.output is not None:
         place = Path(request.output)
-        return place.parent if place.suffix else place
+        folder = place.parent if _is_file_name(place) else place
+        require_folder(folder)
+        return folder
     live = any(source.live for source in sources)
     if "video" in request.formats or not (live or request.stream or request.as_json or request.show):
         return Path("predictions")
     return None
+
+
+def _is_file_name(place: Path) -> bool:
+    """Whether ``-o`` names a file; a folder can have a dot in its name."""
+    return place.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES and not place.is_dir()
 
 
 class _Writers:
@@ -215,7 +224,7 @@ class _Writers:
 
     def __init__(self, folder: Path | None, output: str | None) -> None:
         self._folder = folder
-        self._single = Path(output).name if output is not None and Path(output).suffix else None
+        self._stem = Path(output).stem if output is not None and _is_file_name(Path(output)) else None
         self._videos: dict[str, VideoWriter] = {}
         self._names: dict[str, Path] = {}
         self._images: list[Path] = []
@@ -250,8 +259,8 @@ class _Writers:
         name = file_name(source) if "://" in source else Path(source).name
         stem, own = Path(name).stem.replace(":", ""), Path(name).suffix
         suffix = suffix or (own if own.lower() in SUFFIXES else ".png")
-        if self._single is not None:
-            stem = Path(self._single).stem
+        if self._stem is not None:
+            stem = self._stem
         path, count = self._folder / f"{stem}{suffix}", 2
         while path in self._names.values():
             path, count = self._folder / f"{stem}-{count}{suffix}", count + 1

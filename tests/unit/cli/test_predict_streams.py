@@ -63,6 +63,21 @@ def test_a_video_is_drawn_and_has_a_line_of_json_for_each_frame(adaptrt: Any, co
     assert [one["frame"] for one in limited["images"]] == [0, 1]
 
 
+def test_a_folder_may_have_a_dot_in_its_name(adaptrt: Any, converted: Converted) -> None:
+    """Also a new one; only the suffixes of videos and images name a file."""
+    model, clip = converted("detector"), write_video(Path("clip.mp4"), 1)
+    Path("run.1").mkdir()
+    Path("notes.doc").touch()
+    for output, written in (
+        ("run.1", "run.1/clip.mp4"),
+        ("run.2", "run.2/clip.mp4"),
+        ("new/found.mp4", "new/found.mp4"),
+    ):
+        assert adaptrt("predict", model, clip, "-o", output).out.endswith(f"Written: {written}\n")
+        assert frames_in(Path(written)) == 1
+    assert "notes.doc is not a folder" in adaptrt("predict", model, clip, "-o", "notes.doc").err
+
+
 def test_frames_have_the_predictions_of_images(converted: Converted) -> None:
     import adaptrt as api
 

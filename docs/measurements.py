@@ -32,6 +32,7 @@ def measurements_page() -> str:
         recognizing,
         conversion,
         latency,
+        lists,
         per_image,
         average_precision,
         engines,
@@ -100,6 +101,26 @@ def latency() -> list[str]:
     ]
     head = ["YOLOv5n 640, ONNX Runtime, one thread", "adaptrt, ms", "Ultralytics' file, ms", "ratio, pairwise"]
     return section("The ONNX file on a CPU", "inference/onnx_latency", markdown(head, rows), kept)
+
+
+def lists() -> list[str]:
+    kept = read("list_speed")
+    rows = [
+        [
+            network,
+            f"{one['model']['median']:.1f}",
+            f"{one['parts']['median']:.1f}",
+            f"{one['model / parts']['median']:.2f}",
+        ]
+        for network, one in kept["milliseconds"].items()
+    ]
+    head = ["network, images", "the model, ms", "its parts, ms", "ratio, pairwise"]
+    said = [
+        "The call of a loaded model with 8 images, which also decodes its outputs, beside `transform_batch` and ONNX Runtime's `session.run`, which do not",
+        "(median, in turns):",
+        "",
+    ]
+    return section("A list of 8 images on a CPU", "inference/list_speed", [*said, *markdown(head, rows)], kept)
 
 
 def per_image() -> list[str]:

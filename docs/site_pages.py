@@ -72,12 +72,19 @@ def title(page: Path, root: Path = ROOT) -> str:
     return found[1]
 
 
+def in_order(pages: list[Path], root: Path = ROOT) -> list[Path]:
+    """The pages as docs/README.md lists them, from the first steps on; then the others by name."""
+    text = (root / "docs/README.md").read_text(encoding="utf-8")
+    links = [(root / "docs" / match[2]).resolve() for match in LINK.finditer(text)]
+    return sorted(pages, key=lambda page: (links.index(root / page) if root / page in links else len(links), page))
+
+
 def navigation(pages: list[Path]) -> list[object]:
     """The sections of the site; pages by their heading."""
     nav: list[object] = [{"adaptrt": "README.md"}, {"All pages": "docs/README.md"}]
     for section, folder in SECTIONS.items():
         found = [page for page in pages if page.suffix == ".md" and page.as_posix().startswith(f"{folder}/")]
-        nav.append({section: [{title(page): page.as_posix()} for page in sorted(found)]})
+        nav.append({section: [{title(page): page.as_posix()} for page in in_order(found)]})
     return [*nav, {"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 

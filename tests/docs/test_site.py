@@ -67,3 +67,10 @@ def test_the_address_of_the_repository_is_in_one_place(monkeypatch: pytest.Monke
     for make in files.values():
         assert "https://git.example.org/us/tool" in make()
         assert name not in make()
+
+
+def test_sections_begin_with_the_first_steps() -> None:
+    sections = {name: pages for section in site.navigation(sorted(PAGES)) for name, pages in section.items()}
+    assert [next(iter(page)) for page in sections["Tutorials"]] == ["Your first conversion", "An adapter in ten lines"]
+    assert next(iter(sections["How-to guides"][0].values())) == "docs/how-to/custom-checkpoint.md"
+    assert next(iter(sections["Reference"][0].values())) == "docs/reference/cli.md"

@@ -77,7 +77,7 @@ def command_here(words: Sequence[str], options_of: Callable[[str], Container[str
     if name not in _COMMANDS:
         command = _command_of(name)
         line = shlex.join(["adaptrt", command, *words]) if command else ""
-        return UsageError(f"{name} is a file, not a command.", hint=f"Did you mean: {line}") if line else None
+        return UsageError(f"{name} is not a command.", hint=f"Did you mean: {line}") if line else None
     tool, here = _COMMANDS[name]
     files = [word.removeprefix("--onnx=") for word in rest if word.startswith("--onnx=")]
     files += [word for word in rest if not word.startswith("-") and "=" not in word]
@@ -86,11 +86,11 @@ def command_here(words: Sequence[str], options_of: Callable[[str], Container[str
 
 
 def _command_of(file: str) -> str | None:
-    """The command that opens a model file; ``None`` for any other word."""
+    """The command that opens a model file or folder; ``None`` for any other word."""
     from adaptrt.specs.backends import backend_of
     from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 
-    if file.lower().endswith(CHECKPOINT_SUFFIXES):
+    if file.lower().endswith(CHECKPOINT_SUFFIXES) or Path(file, "config.json").is_file():
         return "convert"
     return "inspect" if backend_of(Path(file)) is not None else None
 

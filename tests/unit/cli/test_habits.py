@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,9 +80,15 @@ def test_a_checkpoint_is_converted_first(adaptrt: Any) -> None:
         ("'my model.safetensors'", "convert 'my model.safetensors'"),
         ("best.onnx", "inspect best.onnx"),
         ("best.engine", "inspect best.engine"),
+        ("folder", "convert folder"),
     ],
 )
-def test_a_file_without_a_command(adaptrt: Any, typed: str, command: str) -> None:
+def test_a_file_without_a_command(
+    adaptrt: Any, typed: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text("{}")
     result = adaptrt(*shlex.split(typed))
     assert result.code == 2
     assert result.err.splitlines()[1:] == [f"Did you mean: adaptrt {command}"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+
+Result = TypeVar("Result")
 
 # adaptive pools with a None among their sizes read the input's size, which the exporters freeze or refuse
 _POOLS = {
@@ -46,12 +47,14 @@ def as_exported() -> Iterator[None]:
         yield
 
 
-def depends_on_context(model: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
-    """Whether the model calls anything that exporting changes; runs it once."""
-    watch = _Calls()
-    with torch.inference_mode(), watch:
-        model(*inputs)
-    return watch.found
+def run_watched(run: Callable[[], Result]) -> tuple[Result, bool]:
+    """What ``run`` returns, and whether it calls anything that exporting changes; if not, watching does not change the result.
+
+    If it does, torch has taken no fast path.
+    """
+    with _Calls() as watch:
+        result = run()
+    return result, watch.found
 
 
 class _Calls(TorchFunctionMode):

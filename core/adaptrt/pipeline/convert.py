@@ -59,6 +59,7 @@ class ConversionJob:
     job: Job
 
     narrowed: bool = False  # whether a float64 model is exported as float32
+    in_context: bool | None = None  # whether the model calls anything that exporting changes, once it was watched
     nms: NmsRequest | None = None  # what is appended to the graph
 
     def run(self) -> None:
@@ -239,6 +240,7 @@ class ConversionJob:
 
     def compare_patched(self, model: nn.Module, spec: ModelSpec, patches: Sequence[Contributed]) -> None:
         """Link 1. The patched model runs first; how stable the original is can only be asked once the patches are undone."""
+        from adaptrt.export.context import run_watched
         from adaptrt.export.eager import EagerRunner
         from adaptrt.patching import applied, require_called, warn_untested
 
@@ -246,9 +248,13 @@ class ConversionJob:
         with applied(model, patches) as records:
             self.job.report.patches = records
             warn_untested(records, self.job.warn, link_1=verifying)
-            runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+            runner, patched = EagerRunner(model, tuple(output.name for output in spec.outputs)), []
             with links.guarded(link, error=PatchError):
-                patched = [runner.run(sample.inputs) for sample in self.job.samples]
+                given = [sample.inputs for sample in self.job.samples]
+                if verifying:
+                    first, self.in_context = run_watched(lambda: runner.run(given[0]))
+                    patched += [] if self.in_context else [first]
+                patched += [runner.run(inputs) for inputs in given[len(patched) :]]
         require_called(records)
         if not verifying:
             return self.job.not_run(1, "--verify none")
@@ -265,10 +271,16 @@ class ConversionJob:
         """Check that what exporting changes in torch does not change the eager result."""
         if self.job.request.verify == "none":
             return
+        from adaptrt.export.context import run_watched
+        from adaptrt.export.eager import EagerRunner
         from adaptrt.pipeline.verification.export_context import require_same_result
 
         with self.job.timed("export context", verifying=True):
-            require_same_result(model, self.job.samples, spec, self.job.report.link(2))
+            samples, runner = self.job.samples, EagerRunner(model, tuple(output.name for output in spec.outputs))
+            if self.in_context is None:  # there are no patches: no run has been watched
+                _, self.in_context = run_watched(lambda: runner.run(samples[0].inputs))
+            if self.in_context:
+                require_same_result(runner, samples, spec, self.job.report.link(2))
 
     def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
         """Run the graph passes; before and after them, every axis is dynamic or fixed as requested."""

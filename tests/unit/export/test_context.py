@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="what is exported is torch's")
 from torch import nn  # noqa: E402
 
 from adaptrt import Dim, InputSpec, ModelSpec, OutputGroup, OutputSpec, VerificationError  # noqa: E402
-from adaptrt.export.context import as_exported, depends_on_context, export_context  # noqa: E402
+from adaptrt.export.context import as_exported, export_context, run_watched  # noqa: E402
 from adaptrt.export.eager import EagerRunner  # noqa: E402
 from adaptrt.pipeline.verification.export_context import require_same_result  # noqa: E402
 from adaptrt.pipeline.verification.samples import Sample  # noqa: E402
@@ -41,8 +41,8 @@ def end_padding() -> tuple[Any, Any]:
 def test_the_fast_path_changes_padded_positions(nested: bool) -> None:
     torch.manual_seed(0)
     net, (x, mask) = Encoder(nested=nested).eval(), end_padding()
-    assert depends_on_context(net, (x, mask))
     with torch.inference_mode():
+        assert run_watched(lambda: net(x, mask))[1]
         usual = net(x, mask)
         with as_exported():
             exported = net(x, mask)
@@ -50,10 +50,16 @@ def test_the_fast_path_changes_padded_positions(nested: bool) -> None:
     assert torch.allclose(usual, exported, atol=1e-5) == (not nested)
 
 
-def test_a_model_without_attention_does_not_depend_on_it() -> None:
-    assert not depends_on_context(nn.Conv2d(3, 2, 3), (torch.ones(1, 3, 4, 4),))
-    assert not depends_on_context(nn.AdaptiveAvgPool2d(1), (torch.ones(1, 3, 4, 4),))
-    assert depends_on_context(nn.AdaptiveAvgPool2d((1, None)), (torch.ones(1, 3, 4, 4),))
+@pytest.mark.parametrize(
+    ("net", "changed"),
+    [(nn.Conv2d(3, 2, 3), False), (nn.AdaptiveAvgPool2d(1), False), (nn.AdaptiveAvgPool2d((1, None)), True)],
+)
+def test_only_pools_of_unknown_size_depend_on_the_export(net: Any, changed: bool) -> None:
+    x = torch.randn(1, 3, 4, 4)
+    with torch.inference_mode():
+        result, found = run_watched(lambda: net(x))
+        assert found == changed
+        assert torch.equal(result, net(x))
 
 
 @pytest.mark.parametrize("kind", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])
@@ -103,7 +109,7 @@ def ranked(best: float, wrong: float = 0.0, *, sensitive: bool = True) -> Link:
     runner = EagerRunner(net, ("y",))
     sample = Sample(inputs, runner.run(inputs), again=runner.run)
     link = Link(2, "ONNX Runtime vs. reference")
-    require_same_result(net, [sample], spec, link)
+    require_same_result(runner, [sample], spec, link)
     return link
 
 

@@ -17,21 +17,14 @@ from adaptrt.specs import ModelSpec
 from adaptrt.specs.precisions import FP32
 
 if TYPE_CHECKING:
-    from torch import nn
-
-
-def require_same_result(model: nn.Module, samples: Sequence[Sample], spec: ModelSpec, link: Link) -> None:
-    """The model without torch's fused attention and without pools of unknown size; a ``VerificationError`` names the
-    cause, and ``link`` fails with it. Models that use neither run once."""
-    import torch
-
-    from adaptrt.export.context import as_exported, depends_on_context
     from adaptrt.export.eager import EagerRunner
 
-    tensors = [torch.from_numpy(np.array(array)) for array in samples[0].inputs.values()]
-    if not depends_on_context(model, tensors):
-        return
-    runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+
+def require_same_result(runner: EagerRunner, samples: Sequence[Sample], spec: ModelSpec, link: Link) -> None:
+    """The model without torch's fused attention and without pools of unknown size; a ``VerificationError`` names the
+    cause, and ``link`` fails with it."""
+    from adaptrt.export.context import as_exported
+
     with as_exported():
         found = [(sample, runner.run(sample.inputs)) for sample in samples]
         # asked of the model as it is exported: its own ranks change there

@@ -79,11 +79,12 @@ def conversion_before() -> list[str]:
         for name in sorted(more, key=lambda name: -more[name])
         if more[name] >= 0.02
     ]
-    ratio = {kind: kept["now / before"][kind]["median"] for kind in ("seconds", "converting", "verifying")}
+    ratio = {kind: kept["now / before"][kind]["median"] for kind in ("whole", "converting", "verifying")}
     text = (
-        f"With `--verify quick`, in turns with the version of 2026-11-25, a conversion takes {ratio['seconds']:.2f} times as "
-        f"long: {ratio['converting']:.2f} for converting and {ratio['verifying']:.2f} for verifying. The stages that take at "
-        "least 0.02 s more, in seconds:"
+        f"With `--verify {kept['verify']}`, in turns with the version of 2026-11-25, a conversion takes {ratio['whole']:.2f} times "
+        f"the CPU seconds of one thread: {ratio['converting']:.2f} for converting and {ratio['verifying']:.2f} for verifying. The "
+        f"load average was {kept['load'][0]:.0f}, with other jobs on the machine. The stages that take at least 0.02 s more, in CPU "
+        "seconds:"
     )
     return section("", "conversion/before", [text, "", *markdown(["stage", "before", "now"], rows)], kept)[2:]
 

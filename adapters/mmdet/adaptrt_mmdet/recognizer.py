@@ -23,6 +23,7 @@ DETECTORS = frozenset(
             "FCOS",
             "FSAF",
             "GFL",
+            "NASFCOS",
             "RTMDet",
             "RetinaNet",
             "SingleStageDetector",

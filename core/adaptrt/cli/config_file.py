@@ -23,6 +23,8 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     from adaptrt.conversion_file import NEVER, VERSIONS, read_conversion
     from adaptrt.errors import UsageError, did_you_mean
 
+    if path.lower().endswith((".html", ".htm")):
+        raise UsageError(f"{path} is a page, not the report itself.", hint=_TAKES)
     content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(Path(path))
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):

@@ -88,11 +88,8 @@ def run_sweep(request: SweepRequest) -> list[Outcome]:
 def _command(request: SweepRequest, cell: Cell) -> Command:
     folder = request.output / cell.name
     folder.mkdir(exist_ok=True)
-    for name in (
-        RESULT,
-        REPORT,
-        LOG,
-    ):  # new files: a conversion of a sweep that was killed may still write to the old ones
+    # new files: a conversion of a sweep that was killed may still write to the old ones
+    for name in (RESULT, REPORT, LOG):
         (folder / name).unlink(missing_ok=True)
     (folder / CONFIG).write_text(toml_text(cell.options), encoding="utf-8")
     words = [*request.command, "--config", str(folder / CONFIG), "-o", f"{folder}{os.sep}", "--json"]

@@ -102,6 +102,14 @@ def test_a_wrong_file_is_named_with_its_key(adaptrt: Any, text: str, message: st
     assert "conversion.toml" in result.err
 
 
+def test_the_page_of_a_report_is_answered_with_the_report(adaptrt: Any) -> None:
+    Path("best.report.html").write_text("<!doctype html>")
+    result = adaptrt("convert", "--config", "best.report.html")
+    assert result.code == 2
+    assert "is a page" in result.err
+    assert "best.report.json" in result.err
+
+
 def test_a_missing_file_is_an_error(adaptrt: Any) -> None:
     result = adaptrt("convert", "--config", "missing.toml")
     assert result.code == 2

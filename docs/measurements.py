@@ -83,8 +83,7 @@ def conversion_before() -> list[str]:
     text = (
         f"With `--verify {kept['verify']}`, in turns with the version of 2026-11-25, a conversion takes {ratio['whole']:.2f} times "
         f"the CPU seconds of one thread: {ratio['converting']:.2f} for converting and {ratio['verifying']:.2f} for verifying. The "
-        f"load average was {kept['load'][0]:.0f}, with other jobs on the machine. The stages that take at least 0.02 s more, in CPU "
-        "seconds:"
+        f"load average at the end of the run was {kept['load'][0]:.1f}. The stages that take at least 0.02 s more, in CPU seconds:"
     )
     return section("", "conversion/before", [text, "", *markdown(["stage", "before", "now"], rows)], kept)[2:]
 

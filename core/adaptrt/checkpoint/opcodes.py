@@ -81,14 +81,14 @@ def _mark(machine: Machine) -> None:
     machine.stack = []
 
 
-def _tuple(machine: Machine) -> None:
-    group = machine.pop_group()
-    machine.stack.append(tuple(group))
+def _group(convert: Callable[[list[Any]], Any]) -> Operation:
+    """Replace the innermost group by one value. ``pop_group`` comes first: it changes which stack is the current one."""
 
+    def operation(machine: Machine) -> None:
+        group = machine.pop_group()
+        machine.stack.append(convert(group))
 
-def _list(machine: Machine) -> None:
-    group = machine.pop_group()
-    machine.stack.append(group)
+    return operation
 
 
 def _tuple1(machine: Machine) -> None:
@@ -123,11 +123,6 @@ def _dict(machine: Machine) -> None:
     values = machine.pop_group()
     machine.stack.append({})
     machine.set_items(machine.stack[-1], values)
-
-
-def _frozenset(machine: Machine) -> None:
-    group = machine.pop_group()
-    machine.stack.append(frozenset(checked_key(item) for item in group))
 
 
 def _pop(machine: Machine) -> None:
@@ -256,13 +251,13 @@ _BY_NAME: dict[str, Operation] = {
     "TUPLE1": _tuple1,
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),
-    "TUPLE": _tuple,
+    "TUPLE": _group(tuple),
     "EMPTY_LIST": _push(lambda _: []),
-    "LIST": _list,
+    "LIST": _group(lambda group: group),
     "EMPTY_DICT": _push(lambda _: {}),
     "DICT": _dict,
     "EMPTY_SET": _push(lambda _: set()),
-    "FROZENSET": _frozenset,
+    "FROZENSET": _group(lambda group: frozenset(checked_key(item) for item in group)),
     "MARK": _mark,
     "POP": _pop,
     "POP_MARK": _pop_mark,

@@ -19,9 +19,8 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), indent=indent, ensure_ascii=False)
-    return _SURROGATE.sub(
-        lambda found: "\\" + _escaped(found), text
-    )  # they can occur only in strings, where \ is escaped
+    # they can occur only in strings, where \ is escaped
+    return _SURROGATE.sub(lambda found: "\\" + _escaped(found), text)
 
 
 def encodable(text: str) -> str:

@@ -175,7 +175,7 @@ def _parsing(request: PackageRequest, notes: list[str]) -> _Parsing:
     decoder = spec.decoder.name if spec.decoder else "raw"
     advice = ", or convert with --nms --nms-schema efficient" if _params(spec).get("iou") is not None else ""
     notes.append(
-        f"there is no parser for the outputs of decoder {decoder!r}: nvinfer attaches the raw tensors to each frame. "
+        f"nvinfer has no parser for the outputs of decoder {decoder!r}: it attaches the raw tensors to each frame. "
         f"Use --parser with your own library{advice}"
     )
     return _Parsing(_RAW_TENSORS)

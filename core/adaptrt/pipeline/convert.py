@@ -277,7 +277,7 @@ class ConversionJob:
 
         with self.job.timed("export context", verifying=True):
             samples, runner = self.job.samples, EagerRunner(model, tuple(output.name for output in spec.outputs))
-            if self.in_context is None:  # there are no patches: no run has been watched
+            if self.in_context is None:  # without patches, no run has been watched yet
                 _, self.in_context = run_watched(lambda: runner.run(samples[0].inputs))
             if self.in_context:
                 require_same_result(runner, samples, spec, self.job.report.link(2))

@@ -58,9 +58,8 @@ def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
     """In the task: the exit code and the seconds of the command, with the Python of this machine."""
     words = [sys.executable if word == driver_python else word for word in command.words[:1]] + [*command.words[1:]]
     environment = without_options(os.environ)
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # as in background jobs of a shell script; Ray cancels by this signal's handler
+    # ignored in background jobs of a shell script; Ray cancels by this signal's handler
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     started = time.monotonic()
     output, log = Path(folder, command.output), Path(folder, command.log)

@@ -45,7 +45,7 @@ def check_selected(
 
     Images for which NMS did not converge are ignored. With ``unstable``, so are samples in which the reference's own
     detections change when its input is perturbed by one rounding error; the failed checks of these samples are added to it.
-    There are no checks, only the note, if neither side finds anything in any sample.
+    If neither side finds anything in any sample, only the note is returned.
     """
     task = task_named(spec.task)
     metrics = task.metrics(spec, precision)

@@ -16,11 +16,15 @@ image alone, so that results do not depend on other calls:
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -31,7 +35,7 @@ import adaptrt
 from adaptrt.pipeline.batches import BatchPipeline, BatchResult
 from adaptrt.pipeline.joined_calls import JoinedCalls
 from adaptrt.pipeline.load import Model
-from benchmarks.inference.end_to_end import Work, rate
+from benchmarks.inference.end_to_end import Work, file_alone, rate
 
 Decode = Callable[[], BatchResult]
 
@@ -123,24 +127,110 @@ class Led(JoinedCalls):
             leader.woken.release()
 
 
+class Timed:
+    """Separate calls; keeps the seconds of each stage, on the clock and of the processor."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self.seconds: list[tuple[float, ...]] = []
+
+    def __call__(self, image: Any, spec: Any) -> BatchResult:  # noqa: ARG002 - as JoinedCalls
+        stages, times = self._stages, [(time.perf_counter(), time.thread_time())]
+
+        def ended(value: Any) -> Any:
+            times.append((time.perf_counter(), time.thread_time()))
+            return value
+
+        decode = ended(stages.outputs(ended(stages.start(ended(stages.write(image))))))
+        result: BatchResult = ended(decode())
+        self.seconds.append(tuple(b - a for one, two in pairwise(times) for a, b in zip(one, two, strict=True)))
+        return result
+
+
 def ways(work: Work) -> dict[str, Model]:
     largest = work.model.largest_batch
 
-    def opened(join: int = 1) -> Model:
-        return adaptrt.load(work.options.file, allow_host_code=True, join_calls=min(join, largest))
+    def opened(*, short: bool = True, contexts: int = 4, join: int = 1, make: Any = None) -> Model:
+        model = adaptrt.load(work.options.file, allow_host_code=True, join_calls=min(join, largest))
+        runner: Any = model.runner
+        runner._pool._limit = contexts
+        if not short:
+            runner._cuda._short = None
+        if make is not None:
+            model._joined = make(Stages(model._pipeline, model.spec))  # type: ignore[no-untyped-call]
+        return model
 
-    found = {"separate": opened(), "joined": opened(8), "joined, one batch at a time": opened(8)}
-    joined = found["joined, one batch at a time"]._joined
-    assert joined is not None
-    joined._at_once = 1
-    for name, make in {
-        "at most 4": lambda stages: AtMost(stages, 4, whole=True),
-        "at most 4, then decoded": lambda stages: AtMost(stages, 4, whole=False),
-        "led by 2, 4 each": lambda stages: Led(stages, 4),
-        "led by 2, 2 each": lambda stages: Led(stages, 2),
-    }.items():
-        model = found[name] = opened()
-        model._joined = make(Stages(model._pipeline, model.spec))  # type: ignore[assignment, no-untyped-call]
+    return {
+        "released": opened(short=False),
+        "released, 8 contexts": opened(short=False, contexts=8),
+        "released, joined": opened(short=False, join=8),
+        "released, led by 2": opened(short=False, contexts=8, make=lambda stages: Led(stages, 4)),
+        "held": opened(),
+        "held, 6 contexts": opened(contexts=6),
+        "held, 8 contexts": opened(contexts=8),
+        "held, 12 contexts": opened(contexts=12),
+        "held, 8 contexts, switch": opened(contexts=8),
+        "held, joined": opened(join=8),
+        "held, led by 2": opened(contexts=8, make=lambda stages: Led(stages, 4)),
+        "held, at most 4": opened(contexts=4, make=lambda stages: AtMost(stages, 4, whole=False)),
+        "held, at most 6": opened(contexts=6, make=lambda stages: AtMost(stages, 6, whole=False)),
+    }
+
+
+def alone(work: Work) -> dict[str, Callable[[], Any]]:
+    found: dict[str, Callable[[], Any]] = {}
+    for short in (False, True):
+        for contexts in (4, 8):
+            work.model = adaptrt.load(work.options.file, allow_host_code=True)
+            runner: Any = work.model.runner
+            runner._pool._limit = contexts
+            if not short:
+                runner._cuda._short = None
+            call, last = file_alone(work, 1)
+            name = f"alone, {'held' if short else 'released'}, {contexts}"
+            found[name] = partial(lambda call, last: last(call()), call, last)
+    return found
+
+
+def stage_times(work: Work, image: Any, count: int) -> dict[str, list[float]]:
+    """us of write, start, outputs, decode: clock and processor, of the mean call."""
+    found = {}
+    for name, short, contexts in (("released", False, 4), ("held", True, 4), ("held, 8 contexts", True, 8)):
+        model = adaptrt.load(work.options.file, allow_host_code=True)
+        runner: Any = model.runner
+        runner._pool._limit = contexts
+        if not short:
+            runner._cuda._short = None
+        timed = Timed(Stages(model._pipeline, model.spec))  # type: ignore[no-untyped-call]
+        model._joined = timed  # type: ignore[assignment]
+        rate(work, partial(model, image), count)
+        timed.seconds.clear()
+        found[name] = [rate(work, partial(model, image), count)]
+        found[name] += [round(1e6 * float(one), 1) for one in np.mean(timed.seconds, axis=0)]
+    return found
+
+
+def lock(seconds: float = 0.4) -> dict[str, float]:
+    """us of a turn of about 20 us of Python and one call into C, of one thread and of eight, which share the lock."""
+    found = {}
+    for name, library in (("held", ctypes.PyDLL(None)), ("released", ctypes.CDLL(None))):
+        call = library.getppid
+        for count in (1, 2, 4, 8):
+            turns, until = [0] * count, time.perf_counter() + seconds
+
+            def loop(index: int, turns: list[int] = turns, until: float = until, call: Any = call) -> None:
+                while time.perf_counter() < until:
+                    for _ in range(400):
+                        pass
+                    call()
+                    turns[index] += 1
+
+            threads = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+            found[f"{name} {count}"] = round(1e6 * seconds / sum(turns), 1)
     return found
 
 
@@ -156,16 +246,35 @@ def main() -> None:
     options = parser.parse_args()
     options.batches, options.lines = [1], None
     work, found = Work(options), {}
-    models = ways(work)
+    found["lock"] = lock()
+    print(found["lock"], flush=True)
+    models, files = ways(work), alone(work)
+    for count in options.threads:
+        rates = {name: [] for name in files}
+        for _ in range(options.turns):
+            for name, call in files.items():
+                rates[name].append(rate(work, call, count))
+        found[f"alone {count}"] = {name: [round(one) for one in some] for name, some in rates.items()}
+        print(time.strftime("%H:%M:%S"), count, {name: round(float(np.median(some))) for name, some in rates.items()}, flush=True)
+        if count == 8:
+            for memory in options.memories:
+                found[f"stages {memory}"] = stage_times(work, work.images("720p", memory, 1)[0], count)
+                print(memory, found[f"stages {memory}"], flush=True)
+    for model in models.values():  # contexts and graphs of all threads
+        for memory in options.memories:
+            rate(work, partial(model, work.images("720p", memory, 1)[0]), max(options.threads))
+    print(time.strftime("%H:%M:%S"), "ready", flush=True)
     for count in options.threads:
         for memory in options.memories:
             image = work.images("720p", memory, 1)[0]
             boxes = {name: len(model(image)[0]) for name, model in models.items()}  # type: ignore[arg-type]
             assert len(set(boxes.values())) == 1, boxes
-            rates: dict[str, list[float]] = {name: [] for name in models}
+            rates = {name: [] for name in models}
             for _ in range(options.turns):
                 for name, model in models.items():
+                    sys.setswitchinterval(2e-4 if "switch" in name else 5e-3)
                     rates[name].append(rate(work, partial(model, image), count))
+            sys.setswitchinterval(5e-3)
             found[f"{memory} {count}"] = {name: [round(one) for one in some] for name, some in rates.items()}
             medians = {name: round(float(np.median(some))) for name, some in rates.items()}
             print(time.strftime("%H:%M:%S"), memory, count, medians, flush=True)

@@ -89,6 +89,59 @@ class Gpu:
         self.counts: dict[str, int] = {}
         self.current = threading.local()
         self.refuse_capture = False
+        self.misused: list[BaseException] = []
+        """Errors in calls of the driver, which no caller sees."""
+        self.driver_functions = self._driver_functions()
+
+    def _driver_functions(self) -> dict[str, Any]:
+        """The driver's functions, as C calls them; they keep the interpreter lock, as adaptrt does."""
+        address, number, size = ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t
+
+        def function(call: Callable[..., Any], *parameters: Any) -> Any:
+            def answer(*arguments: Any) -> int:
+                try:
+                    return int(call(*(one or 0 for one in arguments))[0])
+                except BaseException as error:
+                    self.misused.append(error)
+                    return 999
+
+            return ctypes.PYFUNCTYPE(ctypes.c_int, *parameters)(answer)
+
+        return {
+            "cuMemcpyAsync": function(self._copy_locked, address, address, size, address),
+            "cuEventRecord": function(self.cudaEventRecord, address, address),
+            "cuStreamWaitEvent": function(self.cudaStreamWaitEvent, address, address, number),
+            "cuEventQuery": function(self.cudaEventQuery, address),
+            "cuGraphLaunch": function(self.cudaGraphLaunch, address, address),
+            "cuPointerGetAttribute": function(self._memory_type, address, number, address),
+        }
+
+    def cuGetProcAddress(self, name: bytes, version: int, flags: int) -> Any:
+        assert version >= 11030, "cuGetProcAddress itself is of CUDA 11.3"
+        assert not flags
+        found = ctypes.cast(self.driver_functions[name.decode()], ctypes.c_void_p).value
+        return Code.cudaSuccess, found, 0
+
+    def _copy_locked(self, target: int, source: int, size: int, stream: int) -> Any:
+        kinds = [self._kind(source), self._kind(target)]
+        assert all(kinds), "a copy of pageable memory keeps the interpreter lock"
+        names = ["Device" if kind == "device" else "Host" for kind in kinds]
+        return self.cudaMemcpyAsync(target, source, size, self.cudaMemcpyKind["cudaMemcpy" + "To".join(names)], stream)
+
+    def _memory_type(self, where: int, attribute: int, pointer: int) -> Any:
+        assert attribute == 2, "CU_POINTER_ATTRIBUTE_MEMORY_TYPE"
+        kind = self._kind(pointer)
+        if not kind:
+            return (Code.cudaErrorInvalidValue,)
+        ctypes.c_uint.from_address(where).value = {"host": 1, "device": 2}[kind]
+        return (Code.cudaSuccess,)
+
+    def _kind(self, pointer: int) -> str:
+        """``device``, ``host`` if page-locked, or nothing."""
+        with self.lock:
+            return next(
+                (kind for start, (_, size, kind) in self.blocks.items() if start <= pointer < start + max(size, 1)), ""
+            )
 
     def used(self, kind: str | None = None) -> int:
         with self.lock:
@@ -203,20 +256,12 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaPointerGetAttributes(self, pointer: int) -> Any:
-        with self.lock:
-            known = any(
-                start <= pointer < start + size and kind == "device" for start, (_, size, kind) in self.blocks.items()
-            )
-            pinned = any(
-                start <= pointer < start + size and kind == "host" for start, (_, size, kind) in self.blocks.items()
-            )
-        return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(2 if known else 1 if pinned else 0), device=0)
+        number = {"device": 2, "host": 1, "": 0}[self._kind(pointer)]
+        return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(number), device=0)
 
     def _staged(self, source: int, size: int, kind: Any) -> Any:
         """The bytes of pageable memory, which the driver reads before its call returns; ``None`` for memory of ours."""
-        with self.lock:
-            known = any(start <= source < start + length for start, (_, length, _) in self.blocks.items())
-        if known or kind.name != "cudaMemcpyHostToDevice":
+        if self._kind(source) or kind.name != "cudaMemcpyHostToDevice":
             return None
         return np.frombuffer(ctypes.string_at(source, size), np.uint8)
 
@@ -393,6 +438,7 @@ def install(monkeypatch: Any, gpu: Gpu, plan: Plan, version: str, *, module: str
             setattr(runtime, name, getattr(gpu, name))
     driver = ModuleType("cuda.bindings.driver")
     driver.cuuint64_t = int  # type: ignore[attr-defined]
+    driver.cuGetProcAddress = gpu.cuGetProcAddress  # type: ignore[attr-defined]
     trt = make_tensorrt(gpu, plan, version, module)
     compilers = [
         ModuleType(name) for name in ("cuda.bindings.nvrtc", "cuda.nvrtc")

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from adaptrt.backends.tensorrt.device import import_cudart
+from adaptrt.backends.tensorrt.runtime.short_calls import NOT_READY, MemoryType, short_calls
 from adaptrt.errors import DependencyError, EngineError, UsageError
 
 _NOTHING = nullcontext()
@@ -39,6 +40,7 @@ class Cuda:
             )
         self._alone = count == 1
         self._ordinary: dict[int, int] = {}
+        self._short = short_calls()
         kinds = self.api.cudaMemcpyKind
         self.to_device, self.to_host = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
         self.on_device = kinds.cudaMemcpyDeviceToDevice
@@ -101,7 +103,10 @@ class Cuda:
     def free_host(self, pointer: int) -> None:
         self.freed(self.api.cudaFreeHost(pointer), "free pinned memory")
 
-    def copy(self, target: int, source: int, size: int, kind: Any, stream: int) -> None:
+    def copy(self, target: int, source: int, size: int, kind: Any, stream: int, *, pageable: bool = False) -> None:
+        """``pageable`` host memory is copied by this thread, which releases the interpreter lock meanwhile."""
+        if self._short is not None and not pageable and not self._short.copy(target, source, size, stream):
+            return
         answer = self.api.cudaMemcpyAsync(target, source, size, kind, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], f"copy {format_bytes(size)}")
@@ -113,17 +118,32 @@ class Cuda:
             raise self.error(answer[0], f"copy {format_bytes(size * count)}")
 
     def record(self, event: int, stream: int) -> None:
+        if self._short is not None and not self._short.record(event, stream):
+            return
         answer = self.api.cudaEventRecord(event, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], "record an event")
 
     def wait(self, stream: int, event: int) -> None:
         """``stream`` waits for ``event``; the host does not."""
+        if self._short is not None and not self._short.wait(stream, event, 0):
+            return
         answer = self.api.cudaStreamWaitEvent(stream, event, 0)
         if answer[0] != self._ok:
             raise self.error(answer[0], "make a stream wait")
 
+    def launch(self, graph: int, stream: int) -> None:
+        if self._short is not None and not self._short.launch(graph, stream):
+            return
+        answer = self.api.cudaGraphLaunch(graph, stream)
+        if answer[0] != self._ok:
+            raise self.error(answer[0], "launch a graph")
+
     def happened(self, event: int) -> bool:
+        if self._short is not None:
+            answer = self._short.query(event)
+            if answer in (0, NOT_READY):
+                return answer == 0
         (code,) = self.api.cudaEventQuery(event)
         if code != self._ok and code != self._not_ready:
             raise self.error(code, "run the engine")
@@ -145,12 +165,12 @@ class Cuda:
             self.check((code,), "run the engine")
             return True
 
-    def new_event(self) -> Any:
+    def new_event(self) -> int:
         with self.current():
             (event,) = self.check(self.api.cudaEventCreateWithFlags(self.api.cudaEventDisableTiming), "create an event")
-        return event
+        return int(event)
 
-    def free_event(self, event: Any) -> None:
+    def free_event(self, event: int) -> None:
         self.freed(self.api.cudaEventDestroy(event), "destroy an event")
 
     def new_stream(self) -> Any:
@@ -190,6 +210,8 @@ class Cuda:
 
     def device_of(self, pointer: int) -> int:
         """The device of this memory; -1 for host memory, page-locked or not."""
+        if self._short is not None and self._alone and self._short.memory_type(pointer) == MemoryType.DEVICE:
+            return self.device
         (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "determine where an input is stored")
         kinds = self.api.cudaMemoryType
         return -1 if found.type in (kinds.cudaMemoryTypeUnregistered, kinds.cudaMemoryTypeHost) else int(found.device)
@@ -200,6 +222,8 @@ class Cuda:
         if left:
             self._ordinary[pointer] = left - 1
             return False
+        if self._short is not None and self._short.memory_type(pointer) == MemoryType.HOST:
+            return True
         error, found = self.api.cudaPointerGetAttributes(pointer)
         pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
         if not pinned:

@@ -46,15 +46,12 @@ class Graph:
         if problem is not None or code != api.cudaError_t.cudaSuccess:
             api.cudaGetLastError()
             raise CaptureError(str(problem.message if problem else cuda.error(code, "capture the engine").message))
-        self._launchable = cuda.check(api.cudaGraphInstantiate(graph, 0), "instantiate a graph")[0]
+        self._launchable = int(cuda.check(api.cudaGraphInstantiate(graph, 0), "instantiate a graph")[0])
         cuda.check(api.cudaGraphDestroy(graph), "destroy a graph")
-        self._launch = api.cudaGraphLaunch
 
     def launch(self, stream: int) -> None:
         self.hits += 1
-        answer = self._launch(self._launchable, stream)
-        if answer[0] != 0:
-            raise self._cuda.error(answer[0], "launch a graph")
+        self._cuda.launch(self._launchable, stream)
 
     def close(self) -> None:
         """Destroy the graph; it must not be running."""

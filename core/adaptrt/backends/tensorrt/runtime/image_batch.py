@@ -91,6 +91,7 @@ class ImageBatch:
         self._resized: dict[int, Trial | None] = {}
         """Images that the CPU resizes."""
         self._sending: Trial | None = None
+        self._pageable = False
         self._raw: list[tuple[int, NDArray[np.uint8]]] = []
         self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
         self._raw_bytes = self._joined = 0
@@ -184,13 +185,13 @@ class ImageBatch:
             self.ready.wait_on(stream)
         used = layout.head + self._joined if self._joined else layout.taps + len(self._tables) * layout.taps_each
         cuda.copy(base, self._address, used, cuda.to_device, stream)
-        parts = self._raw
-        if self._pixels is not None:
-            parts = [*parts, (self._pixels_at, self._pixels)]
+        parts = [] if self._pixels is None else [(self._pixels_at, self._pixels)]
         if not self._joined:
-            parts = [*parts, *((staging.offset, staging.bytes()) for staging in self._staged)]
-        for offset, array in parts:
-            cuda.copy(base + offset, array.__array_interface__["data"][0], array.nbytes, cuda.to_device, stream)
+            parts += [(staging.offset, staging.bytes()) for staging in self._staged]
+        for some, pageable in ((self._raw, self._pageable), (parts, False)):
+            for offset, array in some:
+                source = array.__array_interface__["data"][0]
+                cuda.copy(base + offset, source, array.nbytes, cuda.to_device, stream, pageable=pageable)
         for offset, array, groups in self._grouped:
             row = array.nbytes // len(array)
             source = array.__array_interface__["data"][0] + groups.first * row
@@ -251,7 +252,7 @@ class ImageBatch:
             self._resized[index] = chosen.trial
             return None
         if chosen.way == "send":
-            self._sending = chosen.trial
+            self._sending, self._pageable = chosen.trial, True
             return self._take_pinned(index, pixels, placed, placed.taps)
         copy, meta = self._copied_rows(index, pixels, placed)
         self._planned.append(copy._replace(trial=chosen.trial))

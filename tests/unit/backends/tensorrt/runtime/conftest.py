@@ -34,9 +34,11 @@ def make_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tensorrt_version
 
     monkeypatch.setattr(arrays, "_cuda_core", lambda: None)  # it would look for a real driver
     runners: list[Any] = []
+    gpus: list[fake_gpu.Gpu] = []
 
     def make(plan: fake_gpu.Plan | None = None, **about_gpu: Any) -> Bench:
         gpu, plan = fake_gpu.Gpu(**about_gpu), plan or fake_gpu.affine_plan()
+        gpus.append(gpu)
         fake_gpu.install(monkeypatch, gpu, plan, tensorrt_version)
         path = tmp_path / "best.engine"
         path.write_bytes(plan.stored)
@@ -52,6 +54,7 @@ def make_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tensorrt_version
     yield make
     for runner in runners:
         runner.close()
+    assert not [error for gpu in gpus for error in gpu.misused]
 
 
 @pytest.fixture

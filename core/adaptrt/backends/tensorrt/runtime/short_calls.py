@@ -1,0 +1,64 @@
+"""CUDA calls that return at once, made without giving up the interpreter lock.
+
+``cuda-python`` releases the lock for every call. Where other threads wait for it, getting it back takes longer than these calls do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import importlib
+from typing import Any
+
+_VERSION = 11040  # of CUDA: the meaning of a function's parameters
+_ADDRESS, _SIZE, _NUMBER = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
+_MEMORY_TYPE = 2  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+NOT_READY = 600
+
+
+class MemoryType(enum.IntEnum):
+    """Of an address, as the driver tells it."""
+
+    UNKNOWN = 0
+    HOST = 1
+    DEVICE = 2
+
+
+class ShortCalls:
+    """Functions of the CUDA driver, which return its error code: 0 is success.
+
+    A call that fails is repeated through the CUDA runtime, which says what went wrong. It also makes its context current in a
+    thread that has none yet.
+
+    - ``copy(target, source, bytes, stream)``: host memory has to be page-locked
+    - ``record(event, stream)``, ``wait(stream, event, 0)``, ``query(event)``
+    - ``launch(graph, stream)``
+    """
+
+    def __init__(self, driver: Any) -> None:
+        def function(name: str, *parameters: Any) -> Any:
+            error, address, *_ = driver.cuGetProcAddress(name.encode(), _VERSION, 0)
+            if int(error) != 0 or not int(address):
+                raise LookupError(name)
+            return ctypes.PYFUNCTYPE(ctypes.c_int, *parameters)(int(address))
+
+        self.copy = function("cuMemcpyAsync", _ADDRESS, _ADDRESS, _SIZE, _ADDRESS)
+        self.record = function("cuEventRecord", _ADDRESS, _ADDRESS)
+        self.wait = function("cuStreamWaitEvent", _ADDRESS, _ADDRESS, _NUMBER)
+        self.query = function("cuEventQuery", _ADDRESS)
+        self.launch = function("cuGraphLaunch", _ADDRESS, _ADDRESS)
+        self._attribute = function("cuPointerGetAttribute", _ADDRESS, _NUMBER, _ADDRESS)
+
+    def memory_type(self, address: int) -> int:
+        found = _NUMBER()
+        return 0 if self._attribute(ctypes.addressof(found), _MEMORY_TYPE, address) else found.value
+
+
+def short_calls() -> ShortCalls | None:
+    """``None`` if cuda-python does not give the addresses of the driver's functions."""
+    for name in ("cuda.bindings.driver", "cuda.cuda"):
+        try:
+            return ShortCalls(importlib.import_module(name))
+        except (ImportError, LookupError):
+            continue
+    return None

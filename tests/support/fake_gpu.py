@@ -139,9 +139,8 @@ class Gpu:
     def _kind(self, pointer: int) -> str:
         """``device``, ``host`` if page-locked, or nothing."""
         with self.lock:
-            return next(
-                (kind for start, (_, size, kind) in self.blocks.items() if start <= pointer < start + max(size, 1)), ""
-            )
+            blocks = list(self.blocks.items())  # the garbage collector may free one in this thread
+        return next((kind for start, (_, size, kind) in blocks if start <= pointer < start + max(size, 1)), "")
 
     def used(self, kind: str | None = None) -> int:
         with self.lock:

@@ -21,10 +21,11 @@ import numpy as np
 
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
+from adaptrt.pipeline.call_thread import CallThread
 from adaptrt.pipeline.image_threads import Spread, core_failed, helping_threads
 from adaptrt.pipeline.runner_batches import RunnerBatches, up_to
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
-from adaptrt.specs.decoders import decoder_of
+from adaptrt.specs.decoders import decoder_of, is_own
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 from adaptrt.specs.spec_cache import SpecCache
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from adaptrt.specs.layouts import BoxFilter
     from adaptrt.specs.runners import Runner
 
+_SEPARATE = 4  # calls with one image; with more at once, one thread runs them
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 
@@ -79,7 +81,7 @@ class Known(NamedTuple):
     """What the calls with one spec have in common.
 
     ``fills_buffer``: preprocessing is core's alone, which writes into one buffer, on several threads. ``selected``: the spec for
-    outputs from which boxes that a better one overlaps were removed.
+    outputs from which boxes that a better one overlaps were removed. ``own_hooks``: plugins take part in postprocessing.
     """
 
     spec: ModelSpec
@@ -88,13 +90,16 @@ class Known(NamedTuple):
     selected: ModelSpec
     smallest: int
     problems: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec], Sequence[str]] | None
+    own_hooks: bool
 
 
 def _known_of(spec: ModelSpec, *, processing: Processing, prepares: bool) -> Known:
     boxes = box_filter(spec, processing) if prepares else None
     selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else spec
     fills = spec.image is not None and [tensor.name for tensor in spec.inputs] == [spec.image.input]
-    return Known(spec, fills and processing.is_core, boxes, selected, smallest_batch(spec), decoder_of(spec).problems)
+    decoder = decoder_of(spec)
+    own_hooks = not (processing.decodes_in_core and is_own(decoder.name))
+    return Known(spec, fills and processing.is_core, boxes, selected, smallest_batch(spec), decoder.problems, own_hooks)
 
 
 class BatchPipeline:
@@ -103,6 +108,7 @@ class BatchPipeline:
     def __init__(self, runner: Runner, processing: Processing) -> None:
         self._runner = runner
         self._preparer = RunnerBatches(runner, self._predicted) if isinstance(runner, PreparesImages) else None
+        self._thread = None if self._preparer is None else CallThread(self._preparer)
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
         self._of = SpecCache(partial(_known_of, processing=processing, prepares=self._preparer is not None))
@@ -136,8 +142,20 @@ class BatchPipeline:
 
     def result(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult:
         """The result of one batch. Without the overlap of ``results``, it takes less of Python's time."""
-        with self._calling():
+        if self._preparer is None:
             return self._begin(images, spec)()
+        with self._preparer.calling as calls:
+            if calls > _SEPARATE and len(images) == 1:
+                found = self._result_of_thread(images, spec)
+                if found is not None:
+                    return found
+            return self._begin(images, spec)()
+
+    def _result_of_thread(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult | None:
+        """``None``: the CPU has to preprocess."""
+        known = self._of(spec)
+        written = self._preparer.write(images, known) if self._preparer is not None and known.fills_buffer else None
+        return None if written is None or self._thread is None else self._thread.result(written, known)
 
     @property
     def overlaps(self) -> bool:
@@ -149,7 +167,7 @@ class BatchPipeline:
         with self._calling():
             return self._begin(images, spec)
 
-    def _calling(self) -> AbstractContextManager[None]:
+    def _calling(self) -> AbstractContextManager[int | None]:
         return nullcontext() if self._preparer is None else self._preparer.calling
 
     def _begin(self, images: Sequence[Any], spec: ModelSpec) -> Callable[[], BatchResult]:

@@ -121,9 +121,11 @@ class Callers:
         """How many threads copy memory for each of them."""
         return copying_threads(self._count)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> int:
+        """How many there are now."""
         with self._lock:
             self._count += 1
+            return self._count
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

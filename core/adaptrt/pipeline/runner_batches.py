@@ -126,11 +126,15 @@ class RunnerBatches:
         return Started(written.images, run, written.metas, launched - written.started, launched)
 
     def decoded(self, started: Started, known: Known) -> BatchResult:
+        return self.ended(started, known)()
+
+    def ended(self, started: Started, known: Known) -> Callable[[], BatchResult]:
+        """Wait for the outputs of a run; the function returned decodes them."""
         outputs = started.run.result()
         ran = time.perf_counter()
-        seconds = ran - started.started
+        seconds = (started.seconds, ran - started.started)
         spec = known.selected if getattr(started.run, "suppressed", False) else known.spec
-        return self._predicted(started.images, outputs, started.metas, (started.seconds, seconds), ran, known, spec)
+        return partial(self._predicted, started.images, outputs, started.metas, seconds, ran, known, spec)
 
 
 def up_to(batches: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:

@@ -143,7 +143,7 @@ class Cuda:
         if self._short is not None:
             answer = self._short.query(event)
             if answer in (0, NOT_READY):
-                return answer == 0
+                return bool(answer == 0)
         (code,) = self.api.cudaEventQuery(event)
         if code != self._ok and code != self._not_ready:
             raise self.error(code, "run the engine")

@@ -59,6 +59,6 @@ def short_calls() -> ShortCalls | None:
     for name in ("cuda.bindings.driver", "cuda.cuda"):
         try:
             return ShortCalls(importlib.import_module(name))
-        except (ImportError, LookupError):
+        except (ImportError, AttributeError, LookupError):
             continue
     return None

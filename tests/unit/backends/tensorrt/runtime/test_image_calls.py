@@ -17,6 +17,8 @@ from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.backends.tensorrt.runtime import placed_images
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 from adaptrt.backends.tensorrt.runtime.ways import FastestWay
+from adaptrt.errors import ImageError
+from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.processing import Processing
@@ -216,6 +218,54 @@ def test_joined_calls_of_many_threads_have_their_own_values(opened: tuple[Any, A
     assert model._joined is not None
     assert model._joined.idle
     assert len(runner._pool._free) == len(runner._pool.lanes)
+
+
+@pytest.mark.parametrize("separate", [0, 4])
+def test_calls_of_many_threads_are_those_of_one(
+    opened: tuple[Any, Any], on_device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separate: int
+) -> None:
+    """Each image runs alone, in the thread of its call or in one for all; images lie in files and in memory of each kind."""
+    monkeypatch.setattr(batches, "_SEPARATE", separate)
+    gpu, runner = opened
+    model = Model(runner, SPEC, Path("best.engine"))
+    images = [pixels(seed, SIZES[seed % 3]) for seed in range(12)]
+    expected = [values([image], SPEC)[0] for image in images]
+    given: list[Any] = list(images)
+    for index in range(0, 12, 4):
+        given[index] = write_image(tmp_path / f"{index}.png", images[index])
+        given[index + 1] = runner.input_array(images[index + 1].shape, np.uint8)
+        given[index + 1][...] = images[index + 1]
+        given[index + 2] = on_device(gpu, images[index + 2])
+
+    def calls(thread: int) -> bool:
+        order = np.random.default_rng(thread).permutation(12)
+        found = [np.array_equal(model(given[one])[0].arrays["same"], expected[one]) for one in order]  # type: ignore[union-attr]
+        with pytest.raises(ImageError):
+            model(on_device(gpu, images[0].astype(np.float32)))
+        return all(found)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(calls, range(8)))
+    assert len(runner._pool._free) == len(runner._pool.lanes)
+
+
+def test_a_call_ends_the_loan_of_its_thread_also_if_another_runs_it(
+    opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else calls would wait for contexts that their own threads hold."""
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    _, runner = opened
+    runner._pool._limit = 2
+    model, image = Model(runner, SPEC, Path("best.engine")), pixels(0, SIZES[0])
+
+    def calls(_: int) -> bool:
+        borrowed = runner({"images": values([image], SPEC)}, outputs="borrowed")
+        found = model(image)[0].arrays["same"]
+        del borrowed
+        return np.array_equal(found, values([image], SPEC)[0])
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(calls, range(8)))
 
 
 def test_ordinary_memory_is_asked_about_once_in_a_while(

@@ -1,0 +1,107 @@
+"""One thread runs the calls of others, several at once and each alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from patience import HANG
+
+from adaptrt.pipeline import call_thread
+from adaptrt.pipeline.call_thread import CallThread
+
+CORE, PLUGIN = SimpleNamespace(own_hooks=False), SimpleNamespace(own_hooks=True)
+
+
+class Batches:
+    """Runs of a number, which is its own result; at most ``contexts`` at once."""
+
+    def __init__(self, contexts: int = 2) -> None:
+        self._contexts = contexts
+        self.running = self.most = 0
+        self.ran_in: set[int] = set()
+        self.decoded_in: set[int] = set()
+
+    def start(self, written: Any, known: Any, *, wait: bool = True) -> Any:
+        self.ran_in.add(threading.get_ident())
+        if written == "refused":
+            raise ValueError("refused")
+        if self.running >= self._contexts:
+            assert not wait, "it would wait for ever: all runs are its own"
+            return None
+        self.running += 1
+        self.most = max(self.most, self.running)
+        return written
+
+    def ended(self, started: Any, known: Any) -> Callable[[], Any]:
+        time.sleep(0.001)
+        self.running -= 1
+        if started == "failed":
+            raise ValueError("failed")
+
+        def decode() -> Any:
+            self.decoded_in.add(threading.get_ident())
+            if started == "undecodable":
+                raise ValueError("undecodable")
+            return started
+
+        return decode
+
+
+def results(thread: CallThread, values: list[Any], known: Any = CORE) -> list[Any]:
+    """Of eight threads; errors are their text."""
+
+    def result(value: Any) -> Any:
+        try:
+            return thread.result(value, known)
+        except ValueError as error:
+            return f"error: {error}"
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(result, values))
+
+
+def test_every_call_has_its_own_result_and_as_many_run_as_there_are_contexts() -> None:
+    batches = Batches(contexts=3)
+    assert results(CallThread(batches), list(range(200))) == list(range(200))  # type: ignore[arg-type]
+    assert batches.most == 3
+    assert batches.running == 0
+    assert len(batches.ran_in) == 1
+    assert batches.decoded_in == batches.ran_in
+    assert threading.get_ident() not in batches.ran_in
+
+
+def test_an_error_belongs_to_its_call() -> None:
+    values = [*range(20), "refused", "failed", "undecodable", *range(20)]
+    expected = [*range(20), "error: refused", "error: failed", "error: undecodable", *range(20)]
+    batches = Batches()
+    assert results(CallThread(batches), values) == expected  # type: ignore[arg-type]
+    assert batches.running == 0
+
+
+def test_plugins_decode_in_the_thread_of_the_call() -> None:
+    batches = Batches()
+    assert results(CallThread(batches), list(range(40)), PLUGIN) == list(range(40))  # type: ignore[arg-type]
+    assert not batches.decoded_in & batches.ran_in
+
+
+def test_the_thread_ends_without_calls_and_the_next_call_begins_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_thread, "_IDLE", 0.01)
+    thread = CallThread(Batches())  # type: ignore[arg-type]
+    for value in range(3):
+        assert thread.result(value, CORE) == value  # type: ignore[arg-type]
+        running = thread._thread
+        if running is not None:
+            running.join(HANG)
+        assert thread._thread is None
+
+
+def test_calls_at_the_moment_when_the_thread_ends_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_thread, "_IDLE", 0.0)
+    batches = Batches(contexts=8)
+    assert results(CallThread(batches), list(range(300))) == list(range(300))  # type: ignore[arg-type]

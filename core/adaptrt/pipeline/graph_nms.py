@@ -310,9 +310,8 @@ class GraphNms:
         assert params.iou is not None
         assert isinstance(decode, FromCandidates)
         whole = decode.selection(self.raw, params)
-        selection = replace(
-            whole, classes=None, iou=params.iou + nearby, max_det=plan.candidates if nearby else params.max_det
-        )
+        most = plan.candidates if nearby else params.max_det
+        selection = whole._replace(classes=None, iou=params.iou + nearby, max_det=most)
         own = layout.multi_label == plan.multi_label  # else another choice of classes than the decoder's
         metas = [ImageMeta(size, size)] * len(next(iter(outputs.values())))
         batch = decode.read(outputs, metas, self.raw) if own else outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,11 +52,15 @@ class Processing:
         self, outputs: dict[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec | None = None
     ) -> Sequence[Predictions]:
         """The prediction of each image of a batch."""
-        if self.decodes_in_core:
-            from adaptrt.vision.decoders.decode import decode
+        return self._postprocess(outputs, metas, spec or self.spec)
 
-            return decode(outputs, metas, spec or self.spec)
-        return self._hooks.postprocess(outputs, metas, spec or self.spec)
+    @cached_property
+    def _postprocess(self) -> Callable[..., Sequence[Predictions]]:
+        if not self.decodes_in_core:
+            return self._hooks.postprocess
+        from adaptrt.vision.decoders.decode import decode
+
+        return decode
 
 
 def spec_with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:

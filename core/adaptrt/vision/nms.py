@@ -33,7 +33,7 @@ def nms_by_class(
     overlaps it by more than ``iou``. Only the ``MAX_CANDIDATES`` best are considered. ``class_offset`` is the offset in
     pixels between consecutive classes; ``None`` takes the largest coordinate plus 1, as mmcv does.
     """
-    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    order = (-scores).argsort(kind="stable")[:MAX_CANDIDATES]
     ranked = boxes[order]
     if not agnostic and len(boxes):
         offset = boxes.max() + np.float32(1) if class_offset is None else np.float32(class_offset)
@@ -46,8 +46,8 @@ def moved_by_class(boxes: NDArray[np.float32], labels: NDArray[np.int64], offset
     return boxes + labels[:, None].astype(np.float32) * offset
 
 
-def nms_of_pairs(boxes: NDArray[np.float32], group: NDArray[np.intp], iou: float) -> NDArray[np.bool_]:
-    """Which boxes to keep, bool [N], among those of the same ``group``, sorted by score there; all pairs are compared at once."""
+def nms_of_pairs(boxes: NDArray[np.float32], group: NDArray[np.intp], iou: float) -> NDArray[np.int64]:
+    """The indices of the boxes to keep among those of the same ``group``, sorted by score there; all pairs are compared at once."""
     corners = np.ascontiguousarray(boxes.T)
     overlaps = _overlaps(corners, corners, largest_float32_up_to(iou))
     overlaps &= group[:, None] == group
@@ -89,6 +89,8 @@ def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> N
     limits the number of compared pairs, and blocks after the ``max_det``-th box are skipped.
     """
     corners = np.ascontiguousarray(boxes.T)  # [4, N]
+    if len(boxes) <= PAIRS:
+        return _choose_greedily(_overlaps(corners, corners, iou))[:max_det]
     kept = np.empty(0, np.int64)
     for start in range(0, len(boxes), PAIRS):
         block = np.arange(start, min(start + PAIRS, len(boxes)))
@@ -101,19 +103,17 @@ def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> N
     return kept[:max_det]
 
 
-def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """``overlaps``: bool [n, n] of boxes by descending score. A box is kept unless a kept one overlaps it."""
-    packed = np.packbits(overlaps, axis=1, bitorder="little")
-    width, data = packed.shape[1], packed.tobytes()
-    stays, removed = (
-        np.zeros(len(overlaps), np.bool_),
-        0,
-    )  # a bit for each box: Python's integers are faster than short arrays
-    for index in range(len(overlaps)):
-        if not removed >> index & 1:
-            stays[index] = True
-            removed |= int.from_bytes(data[index * width : (index + 1) * width], "little")
-    return stays
+def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices. ``overlaps``: bool [n, n] of boxes by descending score. A box is kept unless a kept one overlaps it."""
+    count, data, kept = len(overlaps), overlaps.tobytes(), []
+    # a byte for each box: Python's integers are faster than short arrays
+    left = int.from_bytes(b"\1" * count, "little")
+    while left:
+        first = left & -left
+        index = first.bit_length() // 8
+        kept.append(index)
+        left &= ~(first | int.from_bytes(data[index * count : (index + 1) * count], "little"))
+    return np.array(kept, np.int64)
 
 
 def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -> NDArray[np.bool_]:
@@ -123,15 +123,21 @@ def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -
 
 def _overlap(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -> NDArray[np.bool_]:
     """The same for pairs of boxes, corners [4, ...] that broadcast."""
-    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
-    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
-    shared = np.maximum(width, 0, out=width)
-    shared *= np.maximum(height, 0, out=height)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    sides = np.minimum(a[2:], b[2:])
+    sides -= np.maximum(a[:2], b[:2])
+    width, height = np.maximum(sides, 0, out=sides)
+    shared = np.multiply(width, height, out=width)
+    union = _area(a) + _area(b)
     union -= shared
     with np.errstate(divide="ignore", invalid="ignore"):  # boxes without area
         above: NDArray[np.bool_] = np.divide(shared, union, out=shared) > iou
     return above
+
+
+def _area(corners: NDArray[np.float32]) -> NDArray[np.float32]:
+    sides = corners[2:] - corners[:2]
+    area: NDArray[np.float32] = sides[0] * sides[1]
+    return area
 
 
 def largest_float32_up_to(value: float) -> np.float32:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptrt.vision.boxes import boxes_to_original, mapped_boxes, mapping_of
 from adaptrt.vision.decoders.select import Selection, select
 from adaptrt.vision.nms import MAX_CANDIDATES, PAIRS, moved_by_class, nms_of_groups, nms_of_pairs
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta
     from adaptrt.vision.decoders.candidates import Candidates
 
-_ZERO = np.float32(0)
 _ROUNDS = 64  # of NMS for all images together; crowded ones go image by image
 
 
@@ -38,13 +38,7 @@ def select_in_batch(
     indices = keep.nonzero()[0]
     if len(indices) < len(keep):
         scores, image = scores[indices], image[indices]
-    if images == 1 and iou is None:
-        best = indices[np.argsort(-scores, kind="stable")[:max_det]]
-        return best, np.array([len(best)])
-    if images == 1:
-        order, counts = np.argsort(-scores, kind="stable"), np.array([len(scores)])
-    else:
-        order, counts = np.lexsort((-scores, image)), np.bincount(image, minlength=images)
+    order, counts = np.lexsort((-scores, image)), np.bincount(image, minlength=images)
     image, order = image[order], indices[order]
     if iou is None or not len(order):
         return _first_of_each(order, counts, max_det)
@@ -101,17 +95,5 @@ def boxes_in_images(
     if not len(boxes):
         return boxes
     if all(meta is metas[0] for meta in metas):
-        rows = _mapping(metas[0])
-    else:
-        rows = np.repeat(np.stack([_mapping(meta) for meta in metas]), counts, axis=0)
-    moved = boxes - rows[..., 0:4]
-    moved /= rows[..., 4:8]
-    return moved.clip(_ZERO, rows[..., 8:12], out=moved)
-
-
-@lru_cache(maxsize=1024)
-def _mapping(meta: ImageMeta) -> NDArray[np.float32]:
-    """Offset, scale and limit of x1 y1 x2 y2."""
-    height, width = meta.original_size
-    (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
-    return np.array((offset_x, offset_y) * 2 + (scale_x, scale_y) * 2 + (width, height) * 2, np.float32)
+        return boxes_to_original(boxes, metas[0])
+    return mapped_boxes(boxes, np.repeat(np.stack([mapping_of(meta) for meta in metas]), counts, axis=0))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Outputs = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make
 class Candidates:
     """Boxes of one image that may be objects, in any order.
 
@@ -48,7 +48,7 @@ class Candidates:
 
     def at(self, indices: NDArray[Any] | slice) -> Candidates:
         """Those at these indices, in a slice, or where a mask is true."""
-        extras = {name: values[indices] for name, values in self.extras.items()}
+        extras = {name: values[indices] for name, values in self.extras.items()} if self.extras else {}
         return Candidates(self.boxes[indices], self.scores[indices], self.labels[indices], extras, self.mapped)
 
     def in_image(self, meta: ImageMeta) -> Candidates:
@@ -81,7 +81,7 @@ class FromCandidates:
     - ``selected``: the graph already applies NMS, so results are compared as sets
     - ``sized``: predictions depend on the size of the input, as masks made of prototypes do, which cover it
     - ``batched(outputs, spec, params)``: the candidates of all images of a batch, image by image, and the image of each, int [N].
-      They are those of ``candidates``; without ``predict``, ``prepare`` and ``suppress``, all images are then decoded at once
+      They are those of ``candidates``; without ``predict``, ``prepare`` and ``suppress``, several images are then decoded at once
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
@@ -111,13 +111,13 @@ class FromCandidates:
         self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
     ) -> list[Any]:
         batch, selection = self.read(outputs, metas, spec), self.selection(spec, params)
-        batch = {name: _in_single(array) for name, array in batch.items()}
-        if self.at_once and self.batched is not None:
+        if len(metas) != 1 and self.at_once and self.batched is not None:
+            batch = {name: _in_single(array) for name, array in batch.items()}
             candidates, image = self.batched(batch, spec, params)
             return _decoded_at_once(candidates, image, metas, spec, selection)
         found = []
         for index, meta in enumerate(metas):
-            sample = {name: array[index] for name, array in batch.items()}
+            sample = {name: _in_single(array[index]) for name, array in batch.items()}
             candidates = self.candidates(sample, meta, spec, params)
             if self.prepare is not None:
                 candidates = self.prepare(candidates, meta, params)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 Suppress: TypeAlias = "Callable[[Candidates, float, int, bool], NDArray[np.int64]]"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Selection:
+class Selection(NamedTuple):
     """What ``select`` keeps, in this order, all in float32:
 
     1. Confidence: ``score > conf``, both as float32. NaN scores are removed.
@@ -57,25 +55,27 @@ def select(candidates: Candidates, selection: Selection) -> NDArray[np.int64]:
 
     A candidate has one label: a decoder that allows several classes per box returns one candidate per class.
     """
-    scores, labels = candidates.scores, candidates.labels
-    keep, iou, max_det = selection.confident(candidates), selection.iou, selection.max_det
-    indices = np.flatnonzero(keep)
-    if len(indices) < len(keep):
-        scores, labels = scores[indices], labels[indices]
-    if iou is None:
-        best = np.argsort(-scores, kind="stable")[:max_det]
-    elif selection.suppress is not None:
-        best = selection.suppress(candidates.at(indices), iou, max_det, selection.agnostic)
-    else:
-        boxes = candidates.boxes[indices] if len(indices) < len(keep) else candidates.boxes
-        best = nms_by_class(
-            boxes,
-            scores,
-            labels,
-            iou=iou,
-            max_det=max_det,
-            agnostic=selection.agnostic,
-            class_offset=selection.class_offset,
-        )
-    kept: NDArray[np.int64] = indices[best]
+    keep = selection.confident(candidates)
+    if np.count_nonzero(keep) == len(keep):
+        return _best(candidates, selection)
+    indices = keep.nonzero()[0]
+    kept: NDArray[np.int64] = indices[_best(candidates.at(indices), selection)]
     return kept
+
+
+def _best(candidates: Candidates, selection: Selection) -> NDArray[np.int64]:
+    """Steps 3 to 5."""
+    iou, max_det = selection.iou, selection.max_det
+    if iou is None:
+        return (-candidates.scores).argsort(kind="stable")[:max_det]
+    if selection.suppress is not None:
+        return selection.suppress(candidates, iou, max_det, selection.agnostic)
+    return nms_by_class(
+        candidates.boxes,
+        candidates.scores,
+        candidates.labels,
+        iou=iou,
+        max_det=max_det,
+        agnostic=selection.agnostic,
+        class_offset=selection.class_offset,
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.specs.layouts import BoxLayout, Part
+from adaptrt.vision.boxes import corners_from_centers
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import DetectionParams
@@ -38,9 +39,15 @@ def candidates(
     outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams
 ) -> Candidates:
     raw = outputs["raw"]  # [4 + nc, N]
-    keep = np.flatnonzero(raw[4:].max(axis=0) > params.conf)
-    rows = raw[:, keep].T.astype(np.float32, order="C")  # [n, 4 + nc]
-    return best_class(rows[:, :4], rows[:, 4:])
+    rows, scores = raw.T, np.maximum.reduce(raw[4:])
+    keep = scores > params.conf
+    if np.count_nonzero(keep) < len(keep):
+        indices = keep.nonzero()[0]
+        rows, scores = rows[indices], scores[indices]
+    rows = rows.astype(np.float32, order="C", copy=False)  # [n, 4 + nc]
+    return Candidates(
+        corners_from_centers(rows[:, :4]), scores.astype(np.float32, copy=False), rows[:, 4:].argmax(axis=1)
+    )
 
 
 def batched(

@@ -126,12 +126,16 @@ class DeviceArray:
 
 
 class InputView(NamedTuple):
-    """A view of an input; ``owner`` keeps the memory alive. ``pointer`` is 0 for a numpy array, which is the owner."""
+    """A view of an input; ``owner`` keeps the memory alive. ``pointer`` is 0 for a numpy array, which is the owner.
+
+    ``ordered``: whether the stream that it was made for may wait for work on the memory.
+    """
 
     pointer: int
     shape: Sizes
     dtype: np.dtype[Any]
     owner: Any
+    ordered: bool = True
 
     @property
     def on_host(self) -> bool:
@@ -193,7 +197,7 @@ def _view_interface(name: str, given: Any, stream: int, cuda: Cuda) -> InputView
         cuda.record(event, producer)
         cuda.wait(stream, event)
         cuda.free_event(event)
-    return InputView(pointer, shape, dtype, given)
+    return InputView(pointer, shape, dtype, given, ordered=producer is not None)
 
 
 def _no_array(name: str, given: Any) -> UsageError:

@@ -153,7 +153,9 @@ class Cuda:
         self.check(self.api.cudaEventSynchronize(event), "run the engine")
 
     def synchronize(self, stream: int) -> None:
-        self.check(self.api.cudaStreamSynchronize(stream), "run the engine")
+        (code,) = self.api.cudaStreamSynchronize(stream)
+        if code != self._ok:
+            raise self.error(code, "run the engine")
 
     def try_synchronize_device(self) -> bool:
         """Synchronize the device; ``False`` while a graph is being captured in this process."""

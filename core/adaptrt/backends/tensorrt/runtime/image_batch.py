@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
 from adaptrt.backends.tensorrt.runtime.memory import Completion
-from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, Placed, Prepared, RowGroups
+from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, RECORD, Placed, Prepared, RowGroups
 from adaptrt.backends.tensorrt.runtime.ways import Chosen, FastestWay, Trial
 from adaptrt.errors import ImageError
 from adaptrt.predictions import ImageMeta
@@ -68,7 +67,7 @@ class _Copy(NamedTuple):
 
 
 class ImageBatch:
-    """Images on the way to the device. ``write`` may be called from several threads, for different rows.
+    """Images on the way to the device. ``write`` may be called from several threads, for different rows; all else is for one thread.
 
     Its memory is used again once a run has ended: what does not change from call to call is written once.
     """
@@ -92,14 +91,17 @@ class ImageBatch:
         """Images that the CPU resizes."""
         self._sending: Trial | None = None
         self._pageable = False
-        self._raw: list[tuple[int, NDArray[np.uint8]]] = []
-        self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
+        self._raw: list[tuple[int, int, int]] = []
+        """Where dense images go, their addresses and bytes."""
+        self._grouped: list[tuple[int, int, int, RowGroups]] = []
+        """Where groups of rows go, the address of the first, and the bytes of a row."""
         self._raw_bytes = self._joined = 0
         self._pixels_at = -1
         self._staged: list[_Staging] = []
         self._open: _Staging | None = None
         self._planned: list[_Copy] = []
         self._held: list[Any] = []
+        self._ordered = False
         self.ready: Completion | None = None
 
     def _take_memory(self, memory: NDArray[np.uint8]) -> None:
@@ -107,7 +109,7 @@ class ImageBatch:
         layout = self.layout
         self._memory, self._head = memory, memory[: layout.head]
         self._address = int(memory.__array_interface__["data"][0])
-        self._records = self._head[: layout.limits].view(np.int64).reshape(self.form.rows, -1)
+        self._records = memoryview(self._head[: layout.limits])  # type: ignore[arg-type]
         self._limits = self._head[layout.limits : layout.limits + 8].view(np.float32)
 
     def _behind_head(self, size: int) -> NDArray[np.uint8]:
@@ -132,10 +134,9 @@ class ImageBatch:
 
     def copies(self, threads: int) -> list[Callable[[], Any]]:
         """What is left to do for the images taken: functions for so many threads. ``fill`` calls those that were not asked for."""
-        with self._lock:
-            planned, self._planned, self._open = self._planned, [], None
-        if not planned:
+        if not self._planned:
             return []
+        planned, self._planned, self._open = self._planned, [], None
         each = -(-threads // len(planned))
         return [part for copy in planned for part in copy.parts(each)]
 
@@ -147,7 +148,8 @@ class ImageBatch:
         placed = self.prepared.placed(pixels.shape[:2])
         if index in self._resized or placed.ways is None or not self._owner.resizes:
             return self._write_resized(index, pixels, self._resized.get(index))
-        copy, meta = self._copied_rows(index, pixels, placed, alone=True)
+        with self._lock:
+            copy, meta = self._copied_rows(index, pixels, placed, alone=True)
         for part in copy.parts(1):
             part()
         return meta
@@ -161,8 +163,9 @@ class ImageBatch:
             if chosen.trial is not None:
                 chosen.trial.report(len(chosen.images))
         if count < self.form.rows:
-            self._records[count:] = self._records[count - 1]
-        if self._held:
+            records = self._head[: self.layout.limits].reshape(self.form.rows, -1)
+            records[count:] = records[count - 1]
+        if self._ordered:
             self.ready = Completion(self._owner.events, self._owner.stream)
 
     def limit_boxes(self, limits: tuple[float, float]) -> int:
@@ -185,18 +188,18 @@ class ImageBatch:
             self.ready.wait_on(stream)
         used = layout.head + self._joined if self._joined else layout.taps + len(self._tables) * layout.taps_each
         cuda.copy(base, self._address, used, cuda.to_device, stream)
-        parts = [] if self._pixels is None else [(self._pixels_at, self._pixels)]
-        if not self._joined:
-            parts += [(staging.offset, staging.bytes()) for staging in self._staged]
-        for some, pageable in ((self._raw, self._pageable), (parts, False)):
-            for offset, array in some:
-                source = array.__array_interface__["data"][0]
-                cuda.copy(base + offset, source, array.nbytes, cuda.to_device, stream, pageable=pageable)
-        for offset, array, groups in self._grouped:
-            row = array.nbytes // len(array)
-            source = array.__array_interface__["data"][0] + groups.first * row
+        for offset, source, size in self._raw:
+            cuda.copy(base + offset, source, size, cuda.to_device, stream, pageable=self._pageable)
+        for offset, source, row, groups in self._grouped:
             sizes = groups.run * row, groups.step * row, groups.times
             cuda.copy_rows(base + offset, source, *sizes, cuda.to_device, stream)
+        if self.form.rows > 1:
+            parts = [(staging.offset, staging.bytes()) for staging in self._staged]
+            if self._pixels is not None:
+                parts.append((self._pixels_at, self._pixels))
+            for offset, array in parts:
+                source = array.__array_interface__["data"][0]
+                cuda.copy(base + offset, source, array.nbytes, cuda.to_device, stream)
 
     def release(self) -> None:
         """The run has ended: the memory may serve another batch."""
@@ -231,7 +234,8 @@ class ImageBatch:
         """Let the kernel read pixels that the CPU has resized."""
         top, left, height, width, _ = placed.record
         at = self.layout.identity
-        self._records[index] = (start, 1, width * self.form.channels, top, left, height, width, 1, at, at)
+        record = (start, 1, width * self.form.channels, top, left, height, width, 1, at, at)
+        RECORD.pack_into(self._records, index * RECORD.size, *record)
         return placed.placement.meta
 
     def _take_host(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
@@ -243,8 +247,9 @@ class ImageBatch:
         placed = self.prepared.placed(shape[:2])
         if placed.taps is None:
             return None
-        if owner.is_page_locked(pixels):
-            return self._take_pinned(index, pixels, placed, placed.taps)
+        address = pixels.__array_interface__["data"][0]
+        if owner.is_page_locked(address):
+            return self._take_pinned(index, pixels, address, placed, placed.taps)
         if placed.ways is None:
             return None
         chosen = self._way_of(index, placed.ways)
@@ -253,7 +258,7 @@ class ImageBatch:
             return None
         if chosen.way == "send":
             self._sending, self._pageable = chosen.trial, True
-            return self._take_pinned(index, pixels, placed, placed.taps)
+            return self._take_pinned(index, pixels, address, placed, placed.taps)
         copy, meta = self._copied_rows(index, pixels, placed)
         self._planned.append(copy._replace(trial=chosen.trial))
         return meta
@@ -267,17 +272,20 @@ class ImageBatch:
         chosen.images.append(index)
         return chosen
 
-    def _take_pinned(self, index: int, pixels: NDArray[np.uint8], placed: Placed, taps: NDArray[np.uint8]) -> ImageMeta:
-        height, width = pixels.shape[:2]
-        if placed.groups is None:
-            with self._lock:
-                offset = self._reserve(pixels.nbytes)
-                self._raw.append((offset, pixels))
+    def _take_pinned(
+        self, index: int, pixels: NDArray[np.uint8], address: int, placed: Placed, taps: NDArray[np.uint8]
+    ) -> ImageMeta:
+        """``address``: of the pixels."""
+        self._held.append(pixels)
+        (height, width, _), groups = pixels.shape, placed.groups
+        if groups is None:
+            offset = self._reserve(pixels.nbytes)
+            self._raw.append((offset, address, pixels.nbytes))
             return self._read_by_kernel(index, width, placed, taps, offset + placed.first, relative=1)
         assert placed.packed is not None
-        with self._lock:
-            offset = self._reserve(pixels.nbytes // height * placed.groups.run * placed.groups.times)
-            self._grouped.append((offset, pixels, placed.groups))
+        row = pixels.nbytes // height
+        offset = self._reserve(row * groups.run * groups.times)
+        self._grouped.append((offset, address + groups.first * row, row, groups))
         return self._read_by_kernel(index, width, placed, placed.packed, offset + placed.left, relative=1)
 
     def _copied_rows(
@@ -288,52 +296,51 @@ class ImageBatch:
         assert used is not None
         assert taps is not None
         size = len(used) * pixels.shape[1] * self.form.channels
-        with self._lock:
-            offset = self._reserve(size)
-            staging = None if alone else self._open
-            if staging is None or staging.offset + -(-staging.size // ALIGNED) * ALIGNED != offset:
-                staging = _Staging(offset, self._behind_head if self.form.rows == 1 else self._owner.page_locked)
-                self._staged.append(staging)
-                self._open = None if alone else staging
-            staging.size = offset - staging.offset + size
+        offset = self._reserve(size)
+        staging = None if alone else self._open
+        if staging is None or staging.offset + -(-staging.size // ALIGNED) * ALIGNED != offset:
+            staging = _Staging(offset, self._behind_head if self.form.rows == 1 else self._owner.page_locked)
+            self._staged.append(staging)
+            self._open = None if alone else staging
+        staging.size = offset - staging.offset + size
         copy = _Copy(pixels, used, staging, offset - staging.offset)
         return copy, self._read_by_kernel(index, pixels.shape[1], placed, taps, offset + placed.left, relative=1)
 
     def _reserve(self, size: int) -> int:
-        """Room on the device; returns its offset. With the lock held."""
+        """Room on the device; returns its offset. ``write`` holds the lock."""
         offset = self.layout.head + self._raw_bytes
         self._raw_bytes += -(-size // ALIGNED) * ALIGNED
         return offset
 
     def _take_device(self, index: int, image: Any) -> ImageMeta:
-        with self._lock:  # the producer's stream and ours are ordered by one event
-            view = view_input("image", image, self._owner.stream, self._owner.cuda)
+        owner = self._owner  # the producers' streams and ours are ordered by one event
+        view = view_input("image", image, owner.stream, owner.cuda)
         shape = view.shape
-        if view.dtype != np.uint8 or len(shape) != 3 or shape[2] != self.form.channels or not math.prod(shape):
+        if view.dtype != _BYTES or len(shape) != 3 or shape[2] != self.form.channels or 0 in shape:
             raise ImageError(
                 f"Images on the device must be uint8 [H, W, {self.form.channels}], RGB; got {view.dtype} {list(shape)}.",
                 hint="For a torch tensor [3, H, W]: x.permute(1, 2, 0).contiguous()",
             )
         placed = self.prepared.placed((shape[0], shape[1]))
-        if placed.taps is None or not self._owner.resizes:
-            return self.write(index, self._owner.to_host(view.pointer, shape))
-        with self._lock:
-            self._held.append((view, image))
+        if placed.taps is None or not owner.resizes:
+            return self.write(index, owner.to_host(view.pointer, shape))
+        self._held.append((view, image))
+        self._ordered = self._ordered or view.ordered or owner.decodes
         return self._read_by_kernel(index, shape[1], placed, placed.taps, view.pointer + placed.first, relative=0)
 
     def _read_by_kernel(
         self, index: int, width: int, placed: Placed, taps: NDArray[np.uint8], start: int, *, relative: int
     ) -> ImageMeta:
         """``width``: pixels of a row. ``start``: of the first pixel, an address, or an offset if ``relative``."""
-        with self._lock:
-            at = self._table(placed, taps)
-        self._records[index] = (
-            start, relative, width * self.form.channels, *placed.record, at, at + placed.rows_bytes,
+        at = self._table(placed, taps)
+        pitch, columns = width * self.form.channels, at + placed.rows_bytes
+        RECORD.pack_into(
+            self._records, index * RECORD.size, start, relative, pitch, *placed.record, at, columns
         )  # fmt: skip
         return placed.placement.meta
 
     def _table(self, placed: Placed, taps: NDArray[np.uint8]) -> int:
-        """The offset of a table of taps, which may be there from an earlier call. With the lock held."""
+        """The offset of a table of taps, which may be there from an earlier call. As ``_reserve``."""
         key, layout = id(taps), self.layout
         self._current.add(key)
         found = self._tables.get(key)

@@ -26,9 +26,15 @@ _BLOCK = (32, 8, 1)
 
 
 class DeviceImages:
-    """Turns images into the input of one engine. ``warnings`` says why images are prepared on the CPU."""
+    """Turns images into the input of one engine. ``warnings`` says why images are prepared on the CPU.
 
-    def __init__(self, engine: Engine, events: Events, pinned: PinnedPool, capability: str) -> None:
+    ``decodes``: other work than copies that are waited for, such as decoding images, is given to ``stream``.
+    """
+
+    def __init__(
+        self, engine: Engine, events: Events, pinned: PinnedPool, capability: str, *, decodes: bool = False
+    ) -> None:
+        self.decodes = decodes
         self.cuda, self.events, self._pinned = engine.cuda, events, pinned
         self._inputs, self._capability = engine.inputs, capability
         self._kernels: Kernels | None = None
@@ -92,9 +98,9 @@ class DeviceImages:
     def page_locked(self, size: int) -> NDArray[np.uint8]:
         return self._pinned.allocate(size).array((size,), np.dtype(np.uint8))
 
-    def is_page_locked(self, pixels: NDArray[np.uint8]) -> bool:
-        """Whether a dense array is in page-locked memory, ours or that of others."""
-        return self._pinned.block_of(pixels) is not None or self.cuda.is_pinned(pixels.__array_interface__["data"][0])
+    def is_page_locked(self, address: int) -> bool:
+        """Whether the dense array that begins there is in page-locked memory, ours or that of others."""
+        return self._pinned.has_input(address) or self.cuda.is_pinned(address)
 
     def to_host(self, address: int, shape: Sequence[int]) -> NDArray[np.uint8]:
         """A copy of an image on the device."""

@@ -250,6 +250,11 @@ class PinnedPool:
         found = self._inputs.get(array.__array_interface__["data"][0])
         return None if found is None or not array.flags.c_contiguous else found()
 
+    def has_input(self, address: int) -> bool:
+        """Whether an ``input_array`` that is in use begins there."""
+        found = self._inputs.get(address)
+        return found is not None and found() is not None
+
     def give(self, pointer: int, room: int) -> None:
         self._inputs.pop(pointer, None)
         with self._lock:

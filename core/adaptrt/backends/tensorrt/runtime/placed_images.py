@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 IMAGE = ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")
 """The numbers of an image, int64 each, as the kernel reads them."""
+RECORD = struct.Struct(f"={len(IMAGE)}q")
 ALIGNED = 256
 _COPIED = 4  # an image in pageable memory whose used rows have more than this many times the pixels of the result is always resized
 _SPARSE = 0.75  # of the rows of an image in page-locked memory: with fewer, only they are sent
@@ -38,7 +40,7 @@ class Layout:
     """Offsets in the memory of a batch: a record for each image, limits of scores and overlaps, tables of taps (the head), then pixels. Sizes in bytes."""
 
     def __init__(self, form: ImageForm) -> None:
-        self.limits = form.rows * 8 * len(IMAGE)
+        self.limits = form.rows * RECORD.size
         self.identity = self.limits + 8
         self.taps = self.identity + 8 * max(form.height, form.width)
         self.taps_each = 16 * (form.height + form.width)

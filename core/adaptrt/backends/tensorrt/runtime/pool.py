@@ -22,7 +22,8 @@ class LanePool:
 
     def __init__(self, make: Callable[[], Lane], limit: int, name: str) -> None:
         self._make, self._limit, self._name = make, limit, name
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()  # the garbage collector may end a loan inside of it
+        self._freed = threading.Condition(self._lock)
         self._free: list[Lane] = []
         self._lent: dict[int, tuple[Lane, object]] = {}
         self._all: list[Lane] = []
@@ -36,7 +37,7 @@ class LanePool:
 
     def acquire(self) -> Lane:
         thread = threading.get_ident()
-        with self._condition:
+        with self._lock:
             self._check_open()
             if self._lent:
                 lent = self._lent.pop(thread, None)
@@ -48,7 +49,7 @@ class LanePool:
                     self._made += 1
                     break
                 deadline = deadline or time.monotonic() + _PATIENCE
-                if not self._condition.wait(deadline - time.monotonic()):
+                if not self._freed.wait(deadline - time.monotonic()):
                     raise EngineError(
                         f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
                         hint="Release borrowed outputs, or allow more contexts: contexts=8",
@@ -60,7 +61,7 @@ class LanePool:
 
     def acquire_free(self) -> Lane | None:
         """Another lane, for a thread that already has one: ``None`` instead of waiting, since its own might be the one to wait for."""
-        with self._condition:
+        with self._lock:
             self._check_open()
             if self._free:
                 return self._free.pop()
@@ -73,13 +74,13 @@ class LanePool:
             return None
 
     def release(self, lane: Lane) -> None:
-        with self._condition:
+        with self._lock:
             self._free.append(lane)
-            self._condition.notify()
+            self._freed.notify()
 
     def lend(self, lane: Lane, loan: object) -> None:
         """Leave the lane with the calling thread, until its next call or ``end_loan``."""
-        with self._condition:
+        with self._lock:
             self._lent[threading.get_ident()] = (lane, loan)
 
     def end_own_loan(self) -> None:
@@ -89,22 +90,22 @@ class LanePool:
 
     def end_loan(self, thread: int, loan: object) -> None:
         """No-op if the thread has made another call since: that call ended this loan."""
-        with self._condition:
+        with self._lock:
             lane, latest = self._lent.get(thread, (None, None))
             if lane is not None and latest is loan:
                 del self._lent[thread]
                 self._free.append(lane)
-                self._condition.notify()
+                self._freed.notify()
 
     def close(self) -> None:
         """Wait for calls in progress, then free all lanes."""
-        with self._condition:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._condition.notify_all()
+            self._freed.notify_all()
             while len(self._free) + len(self._lent) < len(self._all):
-                self._condition.wait(_PATIENCE)
+                self._freed.wait(_PATIENCE)
             lanes, self._all = self._all, []
             self._free.clear()
             self._lent.clear()
@@ -121,7 +122,7 @@ class LanePool:
         try:
             lane = self._make()
         except NoSharingError:
-            with self._condition:
+            with self._lock:
                 self._made -= 1
                 self._limit = self._made
                 self.warnings.append(
@@ -129,11 +130,11 @@ class LanePool:
                 )
             raise
         except BaseException:
-            with self._condition:
+            with self._lock:
                 self._made -= 1
-                self._condition.notify()
+                self._freed.notify()
             raise
-        with self._condition:
+        with self._lock:
             self._all.append(lane)
         return lane
 

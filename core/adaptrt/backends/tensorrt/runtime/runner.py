@@ -119,7 +119,8 @@ class TensorRTRunner:
         self._jpegs: JpegFiles | None = None
         if images == "gpu":
             self._jpegs = JpegFiles(self._cuda.device) if gpu_jpeg else None
-            self._images = DeviceImages(self._engine, self._events, self._pinned, identify_device(self._cuda.device)[1])
+            capability = identify_device(self._cuda.device)[1]
+            self._images = DeviceImages(self._engine, self._events, self._pinned, capability, decodes=gpu_jpeg)
         self._pool = LanePool(self._new_lane, contexts, path.name)
         self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
 

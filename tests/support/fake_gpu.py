@@ -150,7 +150,7 @@ class Gpu:
     def view(self, pointer: int, size: int) -> np.ndarray[Any, Any]:
         """The bytes at an address; fails where nothing is allocated."""
         with self.lock:
-            for start, (memory, length, _) in self.blocks.items():
+            for start, (memory, length, _) in list(self.blocks.items()):
                 if start <= pointer and pointer + size <= start + length:
                     return np.frombuffer(memory, np.uint8)[pointer - start : pointer - start + size]
         raise AssertionError(f"{size} bytes at {pointer:#x} are not allocated")

@@ -109,6 +109,9 @@ class BatchPipeline:
         self._runner = runner
         self._preparer = RunnerBatches(runner, self._predicted) if isinstance(runner, PreparesImages) else None
         self._thread = None if self._preparer is None else CallThread(self._preparer)
+        self._calling: AbstractContextManager[int | None] = (
+            nullcontext() if self._preparer is None else self._preparer.calling
+        )
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
         self._of = SpecCache(partial(_known_of, processing=processing, prepares=self._preparer is not None))
@@ -164,11 +167,8 @@ class BatchPipeline:
 
     def begin(self, images: Sequence[Any], spec: ModelSpec) -> Callable[[], BatchResult]:
         """Start a batch, and return what waits for its result. Without a runner that preprocesses images, it has run by then."""
-        with self._calling():
+        with self._calling:
             return self._begin(images, spec)
-
-    def _calling(self) -> AbstractContextManager[int | None]:
-        return nullcontext() if self._preparer is None else self._preparer.calling
 
     def _begin(self, images: Sequence[Any], spec: ModelSpec) -> Callable[[], BatchResult]:
         preparer, known = self._preparer, self._of(spec)

@@ -43,6 +43,7 @@ class RunnerBatches:
 
     def __init__(self, runner: PreparesImages, predicted: Callable[..., BatchResult]) -> None:
         self._runner, self._predicted = runner, predicted
+        self._decode: Callable[[Sequence[Any]], Sequence[Any]] | None = getattr(runner, "decoded", None)
         self.calling = Callers()
 
     def stream(
@@ -99,19 +100,25 @@ class RunnerBatches:
         batch = self._runner.image_batch(known.spec, max(len(images), known.smallest))
         if batch is None:
             return None
-        decode = getattr(self._runner, "decoded", None)
         try:
-            taken = images if decode is None else decode(images)
-            metas: list[Any] = [batch.take(index, image) for index, image in enumerate(taken)]
+            taken = images if self._decode is None else self._decode(images)
+            metas: list[Any] = []
+            left = []
+            for index, image in enumerate(taken):
+                meta = batch.take(index, image)
+                metas.append(meta)
+                if meta is None:
+                    left.append(index)
         except AdaptrtError:
             raise
         except Exception as error:
             raise core_failed(error) from error
         threads = self.calling.threads
         jobs: list[Callable[[], Any]] = batch.copies(threads)
-        left = [index for index, meta in enumerate(metas) if meta is None] if None in metas else ()
-        jobs += [partial(_write_into, metas, index, batch, taken[index]) for index in left]
-        writing = Spread(jobs, len(jobs) if left else threads) if jobs else None
+        if left:
+            jobs += [partial(_write_into, metas, index, batch, taken[index]) for index in left]
+            threads = len(jobs)
+        writing = Spread(jobs, threads) if jobs else None
         return Written(images, batch, metas, writing, started)
 
     def start(self, written: Written, known: Known, *, wait: bool = True) -> Started | None:

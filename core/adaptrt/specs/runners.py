@@ -108,10 +108,12 @@ class PreparesImages(Protocol):
 
 def is_on_device(image: Any) -> bool:
     """Whether an array of any library is in the memory of a GPU."""
-    if hasattr(image, "__cuda_array_interface__"):
+    device = getattr(
+        image, "__dlpack_device__", None
+    )  # first: the interface of torch is built anew, ours waits for the array
+    if callable(device) and int(device()[0]) in _CUDA:
         return True
-    device = getattr(image, "__dlpack_device__", None)
-    return callable(device) and int(device()[0]) in _CUDA
+    return hasattr(image, "__cuda_array_interface__")
 
 
 _CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged

@@ -185,7 +185,7 @@ def _view_interface(name: str, given: Any, stream: int, cuda: Cuda) -> InputView
         raise _no_array(name, given)
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
     strides = interface.get("strides")
-    if not _contiguous(shape, strides and tuple(step // dtype.itemsize for step in strides)):
+    if strides is not None and not _contiguous(shape, tuple(step // dtype.itemsize for step in strides)):
         raise _not_contiguous(name)
     pointer = int(interface["data"][0])
     where = cuda.device_of(pointer)

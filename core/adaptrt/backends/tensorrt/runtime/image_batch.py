@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
+from adaptrt.backends.tensorrt.runtime.boxes import limits_of
 from adaptrt.backends.tensorrt.runtime.memory import Completion
 from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, RECORD, Placed, Prepared, RowGroups
 from adaptrt.backends.tensorrt.runtime.ways import Chosen, FastestWay, Trial
 from adaptrt.errors import ImageError
 from adaptrt.predictions import ImageMeta
+from adaptrt.specs.layouts import BoxFilter
 from adaptrt.specs.runners import is_on_device
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class ImageBatch:
         self._owner, self.prepared = owner, prepared
         self._take_memory(owner.page_locked(self.layout.head))
         self._head[self.layout.identity : self.layout.taps] = prepared.identity
-        self._sent: tuple[float, float] | None = None
+        self._boxes: BoxFilter | None = None
         self._tables: dict[int, tuple[int, Placed]] = {}
         """Offset by the id of the bytes of taps, which ``Placed`` keeps alive, so that no other table gets this id."""
         self._lock = threading.Lock()
@@ -95,7 +97,7 @@ class ImageBatch:
         """Where dense images go, their addresses and bytes."""
         self._grouped: list[tuple[int, int, int, RowGroups]] = []
         """Where groups of rows go, the address of the first, and the bytes of a row."""
-        self._raw_bytes = self._joined = 0
+        self.device_bytes, self._joined = self.layout.head, 0
         self._pixels_at = -1
         self._staged: list[_Staging] = []
         self._open: _Staging | None = None
@@ -121,10 +123,6 @@ class ImageBatch:
             self._take_memory(larger)
         self._joined = size
         return self._memory[head : head + size]
-
-    @property
-    def device_bytes(self) -> int:
-        return self.layout.head + self._raw_bytes
 
     def take(self, index: int, image: Any) -> ImageMeta | None:
         """Let the GPU resize an image, uint8 [H, W, C] in any memory; ``None``: ``write`` it."""
@@ -168,21 +166,19 @@ class ImageBatch:
         if self._ordered:
             self.ready = Completion(self._owner.events, self._owner.stream)
 
-    def limit_boxes(self, limits: tuple[float, float]) -> int:
+    def limit_boxes(self, boxes: BoxFilter) -> int:
         """Send the limits of a filter of boxes with the images; returns their offset."""
-        if limits != self._sent:
-            self._limits[:] = self._sent = limits
+        if boxes is not self._boxes:
+            self._boxes, self._limits[:] = boxes, limits_of(boxes)
         return self.layout.limits
 
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""
-        if self._sending is None:
-            self._send(base, stream)
-        else:
-            self._sending.timed(partial(self._send, base, stream))
-            self._sending.report(1)
-
-    def _send(self, base: int, stream: int) -> None:
+        trial, self._sending = self._sending, None
+        if trial is not None:
+            trial.timed(partial(self.send, base, stream))
+            trial.report(1)
+            return
         cuda, layout = self._owner.cuda, self.layout
         if self.ready is not None:
             self.ready.wait_on(stream)
@@ -259,8 +255,8 @@ class ImageBatch:
         if chosen.way == "send":
             self._sending, self._pageable = chosen.trial, True
             return self._take_pinned(index, pixels, address, placed, placed.taps)
-        copy, meta = self._copied_rows(index, pixels, placed)
-        self._planned.append(copy._replace(trial=chosen.trial))
+        copy, meta = self._copied_rows(index, pixels, placed, chosen.trial)
+        self._planned.append(copy)
         return meta
 
     def _way_of(self, index: int, ways: FastestWay) -> Chosen:
@@ -289,7 +285,7 @@ class ImageBatch:
         return self._read_by_kernel(index, width, placed, placed.packed, offset + placed.left, relative=1)
 
     def _copied_rows(
-        self, index: int, pixels: NDArray[np.uint8], placed: Placed, *, alone: bool = False
+        self, index: int, pixels: NDArray[np.uint8], placed: Placed, trial: Trial | None = None, *, alone: bool = False
     ) -> tuple[_Copy, ImageMeta]:
         """Plan a copy of what the kernel reads; ``alone``: into a separate staging area."""
         used, taps = placed.used, placed.packed
@@ -303,13 +299,13 @@ class ImageBatch:
             self._staged.append(staging)
             self._open = None if alone else staging
         staging.size = offset - staging.offset + size
-        copy = _Copy(pixels, used, staging, offset - staging.offset)
+        copy = _Copy(pixels, used, staging, offset - staging.offset, trial)
         return copy, self._read_by_kernel(index, pixels.shape[1], placed, taps, offset + placed.left, relative=1)
 
     def _reserve(self, size: int) -> int:
         """Room on the device; returns its offset. ``write`` holds the lock."""
-        offset = self.layout.head + self._raw_bytes
-        self._raw_bytes += -(-size // ALIGNED) * ALIGNED
+        offset = self.device_bytes
+        self.device_bytes += -(-size // ALIGNED) * ALIGNED
         return offset
 
     def _take_device(self, index: int, image: Any) -> ImageMeta:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, Half, filters, limits_of
+from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, Half, filters
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph, Key
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
@@ -77,7 +77,7 @@ class ImageRuns:
             try:
                 lane.take_over(stream)
                 base = self._memory_of(batch.device_bytes)
-                limits = base + batch.limit_boxes(limits_of(boxes)) if boxes is not None else 0
+                limits = base + batch.limit_boxes(boxes) if boxes is not None else 0
                 batch.send(base, stream)
                 read, rows = self._launch(plan, batch, base, stream, boxes, limits)
             except BaseException:

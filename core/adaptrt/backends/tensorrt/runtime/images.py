@@ -35,6 +35,8 @@ class DeviceImages:
         self, engine: Engine, events: Events, pinned: PinnedPool, capability: str, *, decodes: bool = False
     ) -> None:
         self.decodes = decodes
+        self.stream = pinned.stream.handle
+        """For copies and waits outside of calls."""
         self.cuda, self.events, self._pinned = engine.cuda, events, pinned
         self._inputs, self._capability = engine.inputs, capability
         self._kernels: Kernels | None = None
@@ -44,11 +46,6 @@ class DeviceImages:
         self._lock = threading.Lock()
         self.resizes = True
         self.warnings: list[str] = []
-
-    @property
-    def stream(self) -> int:
-        """For copies and waits outside of calls."""
-        return self._pinned.stream.handle
 
     def batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for the images of one call; ``None`` where the CPU has to prepare them."""

@@ -38,7 +38,8 @@ class LanePool:
     def acquire(self) -> Lane:
         thread = threading.get_ident()
         with self._lock:
-            self._check_open()
+            if self._closed:
+                raise self._is_closed()
             if self._lent:
                 lent = self._lent.pop(thread, None)
                 if lent is not None:
@@ -54,7 +55,8 @@ class LanePool:
                         f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
                         hint="Release borrowed outputs, or allow more contexts: contexts=8",
                     )
-                self._check_open()
+                if self._closed:
+                    raise self._is_closed()
             else:
                 return self._free.pop()
         return self._new_lane()
@@ -62,7 +64,8 @@ class LanePool:
     def acquire_free(self) -> Lane | None:
         """Another lane, for a thread that already has one: ``None`` instead of waiting, since its own might be the one to wait for."""
         with self._lock:
-            self._check_open()
+            if self._closed:
+                raise self._is_closed()
             if self._free:
                 return self._free.pop()
             if self._made >= self._limit:
@@ -138,6 +141,5 @@ class LanePool:
             self._all.append(lane)
         return lane
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")
+    def _is_closed(self) -> EngineError:
+        return EngineError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")

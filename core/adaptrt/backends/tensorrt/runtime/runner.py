@@ -338,7 +338,8 @@ class StartedRun:
             self.result()
 
     def __del__(self) -> None:
-        self.close()
+        if self._finish is not None:
+            self.result()
 
 
 def _info(tensor: EngineTensor) -> TensorInfo:

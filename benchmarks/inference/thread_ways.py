@@ -6,9 +6,9 @@
 
 On an image of 720p. Calls per second, in turns; all but the joined ones run each image alone, so that results do not depend on other calls:
 
-- ``default``: with more than four calls at once, one thread runs and decodes them; ``4 contexts``: with so many instead of eight
+- ``default``: with more than four calls at once, one thread runs and decodes them; ``8 contexts``: with so many instead of four
+- ``they write``: each thread writes its image to page-locked memory, and the one thread runs and decodes it
 - ``each thread``: every thread runs its own calls; ``lock released``: and gives up the interpreter lock for every call of CUDA
-- ``one thread, writes too``: the thread also writes the images to page-locked memory
 - ``joined``: ``join_calls=8``
 - ``alone``: the engine only, at batch 1, with as many threads
 
@@ -32,35 +32,11 @@ import numpy as np
 import adaptrt
 from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchResult
-from adaptrt.pipeline.call_thread import CallThread
 from adaptrt.pipeline.load import Model
 from benchmarks.inference.end_to_end import Work, file_alone, rate
 
 NEVER = 1000
 STAGES = ("write", "start", "wait for outputs", "decode")
-
-
-class Writes:
-    """Stands for the runner's batches in a thread that takes images: it writes them itself."""
-
-    def __init__(self, real: Any) -> None:
-        self._real = real
-        self.ended = real.ended
-
-    def start(self, image: Any, known: Any, *, wait: bool = True) -> Any:
-        if not isinstance(image[0], tuple):
-            image[0] = self._real.write([image[0]], known)
-        return self._real.start(image[0], known, wait=wait)
-
-
-class WritingThread:
-    """A thread that runs whole calls."""
-
-    def __init__(self, real: Any) -> None:
-        self._thread = CallThread(Writes(real))  # type: ignore[arg-type]
-
-    def __call__(self, pipeline: Any, images: Any, spec: Any) -> BatchResult:
-        return self._thread.result([images[0]], pipeline._of(spec))  # type: ignore[arg-type]
 
 
 def opened(work: Work, *, contexts: int | None = None, join: int = 1) -> Model:
@@ -70,21 +46,19 @@ def opened(work: Work, *, contexts: int | None = None, join: int = 1) -> Model:
     return model
 
 
-def ways(work: Work) -> dict[str, tuple[Model, int]]:
-    """Each with the number of calls up to which a thread runs its own."""
-    normal, join = batches._SEPARATE, min(8, work.model.largest_batch)
-    released, writes = opened(work), opened(work)
+def ways(work: Work) -> dict[str, tuple[Model, int, int]]:
+    """Each with the number of calls up to which a thread runs its own, and the bytes of an image that it writes itself."""
+    many, large, join = batches._SEPARATE, batches._LARGE, min(8, work.model.largest_batch)
+    released = opened(work)
     released.runner._cuda._short = None  # type: ignore[attr-defined]
-    pipeline: Any = writes._pipeline
-    pipeline._result_of_thread = partial(WritingThread(pipeline._preparer), pipeline)
     return {
-        "default": (opened(work), normal),
-        "4 contexts": (opened(work, contexts=4), normal),
-        "each thread": (opened(work), NEVER),
-        "each thread, 4 contexts": (opened(work, contexts=4), NEVER),
-        "each thread, lock released": (released, NEVER),
-        "one thread, writes too": (writes, normal),
-        "joined": (opened(work, join=join), normal),
+        "default": (opened(work), many, large),
+        "8 contexts": (opened(work, contexts=8), many, large),
+        "they write": (opened(work), many, 0),
+        "each thread": (opened(work), NEVER, large),
+        "each thread, 8 contexts": (opened(work, contexts=8), NEVER, large),
+        "each thread, lock released": (released, NEVER, large),
+        "joined": (opened(work, join=join), many, large),
     }
 
 
@@ -189,11 +163,11 @@ def main() -> None:
     for memory in options.memories:
         say(f"stages {memory}, us", stage_times(work, memory, counts))
     models = ways(work)
-    files = {"alone": alone(work, None), "alone, 4 contexts": alone(work, 4)}
+    files = {"alone": alone(work, None), "alone, 8 contexts": alone(work, 8)}
     images = {memory: work.images("720p", memory, 1)[0] for memory in options.memories}
 
     def rate_of(name: str, memory: str, count: int) -> float:
-        model, batches._SEPARATE = models[name]
+        model, batches._SEPARATE, batches._LARGE = models[name]
         return rate(work, partial(model, images[memory]), count)
 
     for name in models:

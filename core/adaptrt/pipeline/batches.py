@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from adaptrt.specs.runners import Runner
 
 _SEPARATE = 4  # calls with one image; with more at once, one thread runs them
+_LARGE = 4 << 20  # bytes of an image in host memory
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 
@@ -149,16 +150,22 @@ class BatchPipeline:
             return self._begin(images, spec)()
         with self._preparer.calling as calls:
             if calls > _SEPARATE and len(images) == 1:
-                found = self._result_of_thread(images, spec)
+                found = self._result_of_thread(images[0], spec)
                 if found is not None:
-                    return found
+                    return found._replace(images=images)
             return self._begin(images, spec)()
 
-    def _result_of_thread(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult | None:
+    def _result_of_thread(self, image: Any, spec: ModelSpec) -> BatchResult | None:
         """``None``: the CPU has to preprocess."""
         known = self._of(spec)
-        written = self._preparer.write(images, known) if self._preparer is not None and known.fills_buffer else None
-        return None if written is None or self._thread is None else self._thread.result(written, known)
+        if self._preparer is None or self._thread is None or not known.fills_buffer:
+            return None
+        self._preparer.end_loan()
+        image = self.ahead(image, spec)
+        if not is_on_device(image) and getattr(image, "nbytes", _LARGE) >= _LARGE:  # its own thread copies it meanwhile
+            written = self._preparer.write([image], known)
+            return None if written is None else self._thread.result(written, known)
+        return self._thread.result([image], known)
 
     @property
     def overlaps(self) -> bool:

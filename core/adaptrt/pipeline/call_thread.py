@@ -1,30 +1,35 @@
 """Calls with one image, of many threads: one thread runs them, several at once and each alone, and decodes.
 
 Threads that take turns at the interpreter lock are slow: each starts with cold caches, and NumPy gives the lock away in the
-middle of the work. Decoding takes two to three times as long in eight threads as in one.
+middle of the work. In eight threads, decoding takes two to three times as long as in one.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.pipeline.runner_batches import Written
+
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import BatchResult, Known
-    from adaptrt.pipeline.runner_batches import RunnerBatches, Started, Written
+    from adaptrt.pipeline.runner_batches import RunnerBatches, Started
 
 _IDLE = 1.0  # seconds without a call, after which the thread ends
+_AHEAD = 2  # images that are written while others run
 
 
 class _Call:
-    """An image that is ready to run; its thread waits for ``ended``."""
+    """An image that its thread has ``written``, or that the other writes. Its thread waits for ``ended``."""
 
-    __slots__ = ("ended", "error", "known", "result", "written")
+    __slots__ = ("ended", "error", "image", "known", "result", "written")
 
-    def __init__(self, written: Written, known: Known) -> None:
-        self.written, self.known = written, known
+    def __init__(self, image: Written | Sequence[Any], known: Known) -> None:
+        self.image, self.known = image, known
+        self.written = image if isinstance(image, Written) else None
         self.ended = threading.Lock()
         self.ended.acquire()
         self.result: Any = None
@@ -44,9 +49,9 @@ class CallThread:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def result(self, written: Written, known: Known) -> BatchResult:
-        """Wait for the result of one image."""
-        call = _Call(written, known)
+    def result(self, image: Written | Sequence[Any], known: Known) -> BatchResult | None:
+        """Wait for the result of one image; ``None``: the CPU has to preprocess."""
+        call = _Call(image, known)
         with self._lock:
             self._calls.put(call)
             if self._thread is None:
@@ -55,15 +60,41 @@ class CallThread:
         call.ended.acquire()
         if call.error is not None:
             raise call.error
-        return call.result() if known.own_hooks else call.result  # type: ignore[no-any-return]
+        return call.result() if callable(call.result) else call.result  # type: ignore[no-any-return]
 
     def _run(self) -> None:
+        ready: deque[_Call] = deque()
         running: deque[tuple[_Call, Started]] = deque()
-        call: _Call | None = None
-        while running or call is not None or (call := self._wait_for_call()) is not None:
-            call = self._start(call, running)
+        while (call := self._next_call(wait=not running)) is not None or running:
+            while call is not None:
+                if self._is_written(call):
+                    ready.append(call)
+                    self._start(ready, running)
+                call = self._next_call() if len(ready) < _AHEAD else None
             if running:
-                self._finish(*running.popleft())
+                call, started = running.popleft()
+                decode = self._ended(call, started)
+                self._start(ready, running)  # there is a context for another
+                if decode is not None:
+                    self._answer(call, decode)
+
+    def _next_call(self, *, wait: bool = False) -> _Call | None:
+        try:
+            return self._calls.get_nowait()
+        except Empty:
+            return self._wait_for_call() if wait else None
+
+    def _is_written(self, call: _Call) -> bool:
+        """Write its image, unless its thread did; ``False``: it has ended."""
+        try:
+            if call.written is None:
+                call.written = self._batches.write(call.image, call.known)
+        except BaseException as error:
+            call.fail(error)
+            return False
+        if call.written is None:
+            call.ended.release()
+        return call.written is not None
 
     def _wait_for_call(self) -> _Call | None:
         """``None``: there was none for a while, and the next one begins another thread."""
@@ -76,29 +107,33 @@ class CallThread:
                     return None
         return self._calls.get()
 
-    def _start(self, call: _Call | None, running: deque[tuple[_Call, Started]]) -> _Call | None:
-        """Start ``call`` and those that came in; returns one for which there is no context now."""
-        while True:
-            if call is None:
-                try:
-                    call = self._calls.get_nowait()
-                except Empty:
-                    return None
+    def _start(self, ready: deque[_Call], running: deque[tuple[_Call, Started]]) -> None:
+        """Start calls while there are contexts."""
+        while ready:
+            call = ready[0]
+            assert call.written is not None
             try:
                 started = self._batches.start(call.written, call.known, wait=not running)
             except BaseException as error:
                 call.fail(error)
             else:
                 if started is None:
-                    return call
+                    return
                 running.append((call, started))
-            call = None
+            ready.popleft()
 
-    def _finish(self, call: _Call, started: Started) -> None:
-        """Wait for the outputs, and decode them; where plugins decode, the thread of the call does it."""
+    def _ended(self, call: _Call, started: Started) -> Callable[[], BatchResult] | None:
+        """Wait for the outputs."""
         try:
-            decoded = self._batches.ended(started, call.known)
-            call.result = decoded if call.known.own_hooks else decoded()
+            return self._batches.ended(started, call.known)
+        except BaseException as error:
+            call.fail(error)
+            return None
+
+    def _answer(self, call: _Call, decode: Callable[[], BatchResult]) -> None:
+        """Decode; where plugins take part, the thread of the call does it."""
+        try:
+            call.result = decode if call.known.own_hooks else decode()
         except BaseException as error:
             call.error = error
         call.ended.release()

@@ -89,7 +89,8 @@ class PreparesImages(Protocol):
     """A runner that preprocesses images itself, with the values of core's own preprocessing, bit for bit.
 
     It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1. And
-    ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory.
+    ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory. And
+    ``end_loan()``, if it lends memory to threads until their next call: another thread is about to make it.
     """
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:

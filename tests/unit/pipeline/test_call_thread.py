@@ -14,29 +14,37 @@ from patience import HANG
 
 from adaptrt.pipeline import call_thread
 from adaptrt.pipeline.call_thread import CallThread
+from adaptrt.pipeline.runner_batches import Written
 
 CORE, PLUGIN = SimpleNamespace(own_hooks=False), SimpleNamespace(own_hooks=True)
 
 
 class Batches:
-    """Runs of a number, which is its own result; at most ``contexts`` at once."""
+    """Runs of one value, which is its own result; at most ``contexts`` at once."""
 
     def __init__(self, contexts: int = 2) -> None:
         self._contexts = contexts
-        self.running = self.most = 0
+        self.running = self.most = self.wrote = 0
         self.ran_in: set[int] = set()
         self.decoded_in: set[int] = set()
 
+    def write(self, images: Any, known: Any) -> Any:
+        self.wrote += 1
+        if images == ["unreadable"]:
+            raise ValueError("unreadable")
+        return None if images == ["for the CPU"] else written(images[0])
+
     def start(self, written: Any, known: Any, *, wait: bool = True) -> Any:
         self.ran_in.add(threading.get_ident())
-        if written == "refused":
+        (value,) = written.images
+        if value == "refused":
             raise ValueError("refused")
         if self.running >= self._contexts:
             assert not wait, "it would wait for ever: all runs are its own"
             return None
         self.running += 1
         self.most = max(self.most, self.running)
-        return written
+        return value
 
     def ended(self, started: Any, known: Any) -> Callable[[], Any]:
         time.sleep(0.001)
@@ -53,12 +61,16 @@ class Batches:
         return decode
 
 
+def written(value: Any) -> Written:
+    return Written([value], None, [], None, 0.0)  # type: ignore[arg-type]
+
+
 def results(thread: CallThread, values: list[Any], known: Any = CORE) -> list[Any]:
     """Of eight threads; errors are their text."""
 
     def result(value: Any) -> Any:
         try:
-            return thread.result(value, known)
+            return thread.result([value], known)
         except ValueError as error:
             return f"error: {error}"
 
@@ -77,11 +89,22 @@ def test_every_call_has_its_own_result_and_as_many_run_as_there_are_contexts() -
 
 
 def test_an_error_belongs_to_its_call() -> None:
-    values = [*range(20), "refused", "failed", "undecodable", *range(20)]
-    expected = [*range(20), "error: refused", "error: failed", "error: undecodable", *range(20)]
+    values = [*range(20), "unreadable", "refused", "failed", "undecodable", *range(20)]
+    expected = [*range(20), *(f"error: {value}" for value in values[20:24]), *range(20)]
     batches = Batches()
     assert results(CallThread(batches), values) == expected  # type: ignore[arg-type]
     assert batches.running == 0
+
+
+def test_an_image_that_the_cpu_has_to_preprocess_is_given_back() -> None:
+    values = [*range(20), "for the CPU", *range(20)]
+    assert results(CallThread(Batches()), values) == [*range(20), None, *range(20)]  # type: ignore[arg-type]
+
+
+def test_what_the_thread_of_a_call_has_written_is_not_written_again() -> None:
+    batches = Batches()
+    assert CallThread(batches).result(written(7), CORE) == 7  # type: ignore[arg-type]
+    assert not batches.wrote
 
 
 def test_plugins_decode_in_the_thread_of_the_call() -> None:
@@ -94,7 +117,7 @@ def test_the_thread_ends_without_calls_and_the_next_call_begins_another(monkeypa
     monkeypatch.setattr(call_thread, "_IDLE", 0.01)
     thread = CallThread(Batches())  # type: ignore[arg-type]
     for value in range(3):
-        assert thread.result(value, CORE) == value  # type: ignore[arg-type]
+        assert thread.result([value], CORE) == value  # type: ignore[arg-type]
         running = thread._thread
         if running is not None:
             running.join(HANG)

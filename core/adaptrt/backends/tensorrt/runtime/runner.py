@@ -32,17 +32,13 @@ from adaptrt.specs.runners import TensorInfo
 
 _PLANS = 512
 KEPT_GRAPHS = 8  # CUDA graphs of a context, by default
-CONTEXTS = (4, 8)
-"""Calls at once by default: the second number if the engine's activations, so many times, take less than ``_SHARE`` of the GPU's memory."""
-_SHARE = 0.1
 
 
 class TensorRTRunner:
     """Runs a plan with the full TensorRT, or its lean or dispatch runtime, and cuda-python; torch is not required.
 
     - ``device``: ``cuda:1``, or 1
-    - ``contexts``: at most this many calls run at once; each costs the engine's activation memory. By default 4, and 8 if that memory is
-      small for the GPU
+    - ``contexts``: at most this many calls run at once; each costs the engine's activation memory
     - ``cuda_graphs``: CUDA graphs kept per context; 0 for none
     - ``outputs``: what ``__call__`` returns: ``owned`` memory, or ``borrowed`` (no copy; valid until the next call of the
       same thread, as is every stream that reads them)
@@ -65,7 +61,7 @@ class TensorRTRunner:
         path: str | Path,
         *,
         device: str | int = 0,
-        contexts: int | None = None,
+        contexts: int = 4,
         cuda_graphs: int = KEPT_GRAPHS,
         outputs: Ownership = "owned",
         allow_host_code: bool = False,
@@ -75,7 +71,7 @@ class TensorRTRunner:
         gpu_jpeg: bool = False,
     ) -> None:
         path = Path(path)
-        if contexts is not None and contexts < 1:
+        if contexts < 1:
             raise UsageError(f"contexts must be at least 1; got {contexts}.")
         if not path.is_file():
             raise ModelError(f"Engine not found: {path}.", hint="Build it: adaptrt build, or adaptrt convert.")
@@ -107,7 +103,6 @@ class TensorRTRunner:
         self._device_pool = DevicePool(self._cuda)
         self._pinned = PinnedPool(self._cuda)
         self._graphs = cuda_graphs
-        contexts = contexts or self._affordable_contexts()
         self.concurrent_calls = min(contexts, 2)  # one copies while the other computes
         self.concurrent_images = min(contexts, 3)  # two on the GPU, and one that the host prepares or decodes
         self._plans: dict[tuple[Any, ...], ShapePlan] = {}
@@ -161,13 +156,16 @@ class TensorRTRunner:
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
-        self._pool.end_own_loan()  # another thread may run them
         return self._images.batch(spec, rows) if self._images is not None else None
 
     @property
     def decodes_files(self) -> bool:
         """Whether ``decoded`` decodes files itself."""
         return self._jpegs is not None
+
+    def end_loan(self) -> None:
+        """The outputs that the calling thread borrowed are no longer valid: another thread runs its next call."""
+        self._pool.end_own_loan()
 
     def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
         """Run on images and wait for the outputs; see ``start_images``."""
@@ -258,11 +256,6 @@ class TensorRTRunner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _affordable_contexts(self) -> int:
-        few, many = CONTEXTS
-        _, total = self._cuda.memory()
-        return many if many * self._engine.scratch_bytes <= total * _SHARE else few
 
     def _new_lane(self) -> Lane:
         return Lane(self._engine, self._events, self._device_pool, self._pinned, self._graphs)

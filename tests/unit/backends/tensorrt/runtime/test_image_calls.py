@@ -220,12 +220,14 @@ def test_joined_calls_of_many_threads_have_their_own_values(opened: tuple[Any, A
     assert len(runner._pool._free) == len(runner._pool.lanes)
 
 
+@pytest.mark.parametrize("large", [0, 10_000, 1 << 30])
 @pytest.mark.parametrize("separate", [0, 4])
 def test_calls_of_many_threads_are_those_of_one(
-    opened: tuple[Any, Any], on_device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separate: int
+    opened: tuple[Any, Any], on_device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separate: int, large: int
 ) -> None:
-    """Each image runs alone, in the thread of its call or in one for all; images lie in files and in memory of each kind."""
+    """Each image runs alone, in the thread of its call or in one for all, which may also copy it; images lie in files and in memory of each kind."""
     monkeypatch.setattr(batches, "_SEPARATE", separate)
+    monkeypatch.setattr(batches, "_LARGE", large)
     gpu, runner = opened
     model = Model(runner, SPEC, Path("best.engine"))
     images = [pixels(seed, SIZES[seed % 3]) for seed in range(12)]

@@ -7,6 +7,17 @@ from typing import Any
 from benchmarks.common.results import markdown, read
 
 SIZES = ("720p", "1080p", "4K")
+MEMORIES = ("device", "pinned", "pageable")
+STAGES = ("write", "start", "decode")
+WAYS = (
+    "default",
+    "they write",
+    "each thread",
+    "each thread, lock released",
+    "8 contexts",
+    "each thread, 8 contexts",
+    "joined",
+)
 
 
 def end_to_end() -> list[str]:
@@ -45,7 +56,7 @@ def end_to_end() -> list[str]:
         *_host(measured),
         "",
         *_streams(kept["streams"]),
-        *_threads(kept),
+        *_threads(read("thread_ways")),
         "",
         f"The rest of this section is of an earlier run, with {earlier['network'].rpartition(', ')[2]} ({earlier['machine']}). Ways to bring one image in pageable memory",
         "to the GPU (`benchmarks/inference/pageable_ways.py`; ms of a call, median, in turns). The first calls with an image size try to copy, to resize, and",
@@ -150,30 +161,101 @@ def _ways(ways: dict[str, Any]) -> list[list[Any]]:
 
 
 def _threads(kept: dict[str, Any]) -> list[str]:
-    """Calls per second on each machine; medians where they were measured more than once."""
-    sides = ("device", "pageable", "device, joined", "pageable, joined")
-    rows = []
-    for machine, name in (("this", ""), ("first", "first run"), ("second", "second run")):
-        measured = kept[name]["measured"] if name else kept["measured"]
-        for count in (1, 2, 4, 8):
-            one = measured.get(f"threads_{count}")
-            if one is not None:
-                rates = (_share(one.get(side), one["alone"]) for side in sides)
-                rows.append([count, machine, f"{one['alone']:.0f}", *rates])
-    found = [one["measured"]["threads_8"] for one in (kept, kept["first run"], kept["second run"])]
-    ends = {side: sorted(one[side] / one["alone"] for one in found) for side in sides}
-    spans = {side: f"{values[0]:.2f} to {values[-1]:.2f}" for side, values in ends.items()}
+    """Calls of threads that each wait for their own result; a run can lack some numbers of threads."""
+    runs = kept["runs"]
+    machines = [f"{number}: {run['machine']}" for number, run in enumerate(runs, 1)]
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
-        "threads, and the shares are of it. *Joined* is with `join_calls=8`. On three machines of this kind:",
+        "threads and the four contexts that calls have, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
+        f"each image alone. *Joined* is with `join_calls=8`. Machines: {'; '.join(machines)}.",
         "",
-        *markdown(["threads", "machine", "alone", *sides], rows),
+        *markdown(["threads", "machine", "alone", *MEMORIES, "device, joined", "pageable, joined"], _thread_rows(runs)),
         "",
-        f"With 8 threads, a call reaches {spans['device']} of the engine alone for images in device memory and {spans['pageable']} for images in pageable memory; joined",
-        f"calls, which share a run, {spans['device, joined']} and {spans['pageable, joined']}. The project's target is 1: only joined calls of images in device memory come near it on every",
-        "machine. Only one thread at a time can hold the interpreter lock, and each call of CUDA hands it over. A list or a stream is taken by one thread, without",
-        "that: the first table. `benchmarks/inference/thread_ways.py` compares other ways to share an engine; it has not been run on a GPU.",
+        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *Default* is what a model does; *they write*: each thread copies its image",
+        "to page-locked memory; *each thread*: every thread runs its own calls; *lock released*: and gives up the interpreter lock for every call of CUDA:",
+        "",
+        *markdown(["way", "machine", *MEMORIES], _way_rows(runs)),
+        "",
+        *_thread_prose([run["measured"] for run in runs]),
+        "",
+        f"{kept['network']}; {kept['cpu']}, {kept['date']}.",
     ]
+
+
+def _thread_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
+    sides = [*(f"{memory}, default" for memory in MEMORIES), "device, joined", "pageable, joined"]
+    rows = []
+    for count in sorted(
+        {int(name.split()[0]) for run in runs for name in run["measured"] if name.endswith(" threads")}
+    ):
+        for number, run in enumerate(runs, 1):
+            one = run["measured"].get(f"{count} threads")
+            if one is not None:
+                shares = (_share(one.get(side), one["alone"]) for side in sides)
+                rows.append([count, number, f"{one['alone']:.0f}", *shares])
+    return rows
+
+
+def _way_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
+    measured = [(number, run["measured"]["8 threads"]) for number, run in enumerate(runs, 1)]
+    rows: list[list[Any]] = []
+    for way in WAYS:
+        for number, one in measured:
+            rates = (_share(one.get(f"{memory}, {way}"), one["alone"]) for memory in MEMORIES)
+            rows.append([way, number, *rates])
+    for name in ("alone", "alone, 8 contexts"):
+        rows += [
+            [f"engine {name}", number, *[_share(one[name], one["alone"])] * len(MEMORIES)] for number, one in measured
+        ]
+    return rows
+
+
+def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
+    def shares(count: int, way: str, of: str = "alone", memories: tuple[str, ...] = MEMORIES) -> str:
+        found = [one for run in measured if (one := run.get(f"{count} threads")) is not None]
+        names = [f"{memory}, {way}" for memory in memories]
+        return _span([one[name] / one[of] for one in found for name in names if name in one])
+
+    more = _span([run["8 threads"]["alone, 8 contexts"] / run["8 threads"]["alone"] for run in measured])
+    wide = "alone, 8 contexts"
+    host = ("pageable",)
+    decoding = [run["decoding, us"] for run in measured]
+    stages = [found for run in measured for name, found in run.items() if name.startswith("stages ")]
+    slower = [one["8"][stage] / one["1"][stage] for one in stages for stage in STAGES]
+    return [
+        f"With 8 threads, calls reach {shares(8, 'default')} of the engine alone. If each thread runs its own calls, they reach {shares(8, 'each thread')}; if it also gives up the",
+        f"interpreter lock for every call of CUDA, as in earlier versions, {shares(8, 'each thread, lock released')}. With images in pageable memory,",
+        f"other numbers of threads reach {shares(4, 'default', memories=host)} (4), {shares(6, 'default', memories=host)} (6) and {shares(16, 'default', memories=host)} (16).",
+        "",
+        f"With eight contexts (`TensorRTRunner(path, contexts=8)`), the engine alone reaches {more} times as much, and calls {shares(8, '8 contexts', wide)} of that:",
+        f"the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls need less of Python for an image: they reach {shares(8, 'joined', wide)} of the engine alone",
+        f"with eight contexts and 8 threads, and {shares(16, 'joined', wide)} with 16. With images in pageable memory and",
+        f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts, and the default {shares(8, 'default', memories=host)}.",
+        "",
+        f"The cause: in 8 threads that each run their own calls, the same steps of Python take more time of the processor. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
+        f"long in threads that do nothing else as in one thread, and the steps of a call {_span(slower)} times.",
+        "Microseconds of the processor with 1 and with 8 threads, "
+        + "; ".join(_stage_line(number, run) for number, run in enumerate(measured, 1))
+        + ".",
+    ]
+
+
+def _stage_line(number: int, run: dict[str, Any]) -> str:
+    def pair(one: float, eight: float) -> str:
+        return f"{one:.0f} and {eight:.0f}"
+
+    parts = [f"decoding and nothing else {pair(run['decoding, us']['1'], run['decoding, us']['8'])}"]
+    for memory in MEMORIES:
+        found = run.get(f"stages {memory}, us")
+        if found is not None:
+            steps = ", ".join(f"{stage} {pair(found['1'][stage], found['8'][stage])}" for stage in STAGES)
+            parts.append(f"{memory} ({steps})")
+    return f"machine {number}: {', '.join(parts)}"
+
+
+def _span(values: list[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _share(rate: float | None, alone: float) -> str:

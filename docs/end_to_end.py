@@ -232,7 +232,7 @@ def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
         f"with eight contexts and 8 threads, and {shares(16, 'joined', wide)} with 16. With images in pageable memory and",
         f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts, and the default {shares(8, 'default', memories=host)}.",
         "",
-        f"The cause: in 8 threads that each run their own calls, the same steps of Python take more time of the processor. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
+        f"In 8 threads that each run their own calls, the same steps of Python take more time of the processor. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
         f"long in threads that do nothing else as in one thread, and the steps of a call {_span(slower)} times.",
         "Microseconds of the processor with 1 and with 8 threads, "
         + "; ".join(_stage_line(number, run) for number, run in enumerate(measured, 1))

@@ -1,7 +1,7 @@
 """Calls with one image, of many threads: one thread runs them, several at once and each alone, and decodes.
 
-Threads that take turns at the interpreter lock are slow: each starts with cold caches, and NumPy gives the lock away in the
-middle of the work. In eight threads, decoding takes two to three times as long as in one.
+Threads that take turns at the interpreter lock need much more of the processor for the same Python: decoding takes more than
+twice as long in eight threads as in one (``benchmarks/inference/thread_ways.py``).
 """
 
 from __future__ import annotations

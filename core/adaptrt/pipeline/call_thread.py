@@ -65,18 +65,28 @@ class CallThread:
     def _run(self) -> None:
         ready: deque[_Call] = deque()
         running: deque[tuple[_Call, Started]] = deque()
-        while (call := self._next_call(wait=not running)) is not None or running:
-            while call is not None:
-                if self._is_written(call):
-                    ready.append(call)
-                    self._start(ready, running)
-                call = self._next_call() if len(ready) < _AHEAD else None
+        while self._take(ready, running) or running:
             if running:
-                call, started = running.popleft()
-                decode = self._ended(call, started)
-                self._start(ready, running)  # there is a context for another
-                if decode is not None:
-                    self._answer(call, decode)
+                self._end(ready, running)
+
+    def _take(self, ready: deque[_Call], running: deque[tuple[_Call, Started]]) -> bool:
+        """Write the images of calls that came in, and start them; whether there was one."""
+        call = self._next_call(wait=not running)
+        found = call is not None
+        while call is not None:
+            if self._is_written(call):
+                ready.append(call)
+                self._start(ready, running)
+            call = self._next_call() if len(ready) < _AHEAD else None
+        return found
+
+    def _end(self, ready: deque[_Call], running: deque[tuple[_Call, Started]]) -> None:
+        """Wait for the oldest run, and start another one before its outputs are decoded."""
+        call, started = running.popleft()
+        decode = self._ended(call, started)
+        self._start(ready, running)
+        if decode is not None:
+            self._answer(call, decode)
 
     def _next_call(self, *, wait: bool = False) -> _Call | None:
         try:

@@ -108,7 +108,7 @@ def test_without_the_driver_cuda_python_does_everything(
         np.testing.assert_array_equal(runner({"images": given})["output0"].numpy(), 2 * x + 1)
 
 
-def test_an_error_is_told_by_cuda_python(opened: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_python_describes_an_error(opened: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     _, runner, model = opened
     for _ in range(3):
         result(model, PIXELS)

@@ -161,11 +161,13 @@ class BatchPipeline:
         if self._preparer is None or self._thread is None or not known.fills_buffer:
             return None
         self._preparer.end_loan()
-        image = self.ahead(image, spec)
-        if not is_on_device(image) and getattr(image, "nbytes", _LARGE) >= _LARGE:  # its own thread copies it meanwhile
-            written = self._preparer.write([image], known)
-            return None if written is None else self._thread.result(written, known)
-        return self._thread.result([image], known)
+        if not is_on_device(image):
+            image = self.ahead(image, spec)
+            if getattr(image, "nbytes", _LARGE) < _LARGE:
+                return self._thread.result([image], known)
+        # this thread copies what is large while others run; on a GPU, other libraries have a current stream in each thread
+        written = self._preparer.write([image], known)
+        return None if written is None else self._thread.result(written, known)
 
     @property
     def overlaps(self) -> bool:
@@ -190,8 +192,14 @@ class BatchPipeline:
         return lambda: result
 
     def ahead(self, image: Any, spec: ModelSpec) -> Any:
-        """An image for ``begin``: a file is read in the calling thread. Other work would hand over the interpreter lock once more."""
+        """An image for ``begin`` in another thread: a file is read, and an image on a GPU ordered after the work of this thread.
+
+        Other work would hand over the interpreter lock once more.
+        """
         known = self._of(spec)
+        if known.fills_buffer and is_on_device(image):
+            hand_over = getattr(self._runner, "handed_over", None)
+            return image if hand_over is None else hand_over(image)
         if (
             not isinstance(image, (str, Path))
             or not known.fills_buffer

@@ -53,13 +53,17 @@ class CallThread:
         """Wait for the result of one image; ``None``: the CPU has to preprocess."""
         call = _Call(image, known)
         with self._lock:
-            self._calls.put(call)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="adaptrt-calls", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="adaptrt-calls", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._calls.put(call)
         call.ended.acquire()
-        if call.error is not None:
-            raise call.error
+        try:
+            if call.error is not None:
+                raise call.error
+        finally:
+            call.error = None  # its traceback refers to this frame
         return call.result() if callable(call.result) else call.result  # type: ignore[no-any-return]
 
     def _run(self) -> None:

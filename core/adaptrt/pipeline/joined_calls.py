@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.specs.runners import is_on_device
+
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import BatchResult
     from adaptrt.specs import ModelSpec
@@ -38,7 +40,7 @@ class JoinedCalls:
     """Runs calls with one image each, of several threads, in batches of at most ``size`` that have the same spec.
 
     ``begin`` starts a batch and returns what waits for its result; one thread at a time calls it. ``at_once``: so many batches run at
-    once, since one is decoded while the other is on a GPU. ``ahead`` reads the image of a call that will wait, in its thread,
+    once, since one is decoded while the other is on a GPU. ``ahead`` reads the image of a call that will wait, and hands over one on a GPU, in its thread,
     and returns it for ``begin``.
 
     A call runs at once, alone, if nothing is in progress. Beside a batch that runs, another begins when as many calls wait as that one
@@ -68,7 +70,7 @@ class JoinedCalls:
     def __call__(self, image: Any, spec: ModelSpec) -> BatchResult:
         """The result for one image; its timing and problems are those of the batch."""
         own = _Call(image, spec)
-        if self._ahead is not None and (self._beginning or self._running):
+        if self._ahead is not None and (self._beginning or self._running or is_on_device(image)):
             own.given = self._ahead(image, spec)
         with self._lock:
             self._waiting.append(own)
@@ -79,8 +81,11 @@ class JoinedCalls:
             self._wait(own)
         if own.batch:
             self._lead(own)
-        if own.error is not None:
-            raise own.error
+        try:
+            if own.error is not None:
+                raise own.error
+        finally:
+            own.error = None  # its traceback refers to this frame
         assert own.result is not None
         return own.result
 

@@ -90,7 +90,8 @@ class PreparesImages(Protocol):
 
     It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1. And
     ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory. And
-    ``end_loan()``, if it lends memory to threads until their next call: another thread is about to make it.
+    ``end_loan()``, if it lends memory to threads until their next call: another thread is about to make it. And
+    ``handed_over(image)``: an image in its memory, ordered after the work of the calling thread, for another one.
     """
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -128,3 +130,41 @@ def test_calls_at_the_moment_when_the_thread_ends_are_run(monkeypatch: pytest.Mo
     monkeypatch.setattr(call_thread, "_IDLE", 0.0)
     batches = Batches(contexts=8)
     assert results(CallThread(batches), list(range(300))) == list(range(300))  # type: ignore[arg-type]
+
+
+def test_a_thread_that_cannot_start_fails_only_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = CallThread(Batches())  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("can't start new thread"))
+        )
+        with pytest.raises(RuntimeError, match="can't start"):
+            thread.result([1], CORE)  # type: ignore[arg-type]
+    assert thread.result([2], CORE) == 2  # type: ignore[arg-type]
+
+
+def test_a_failed_call_keeps_no_image() -> None:
+    class Image:
+        """Something that a weak reference can be made of."""
+
+    def failed() -> weakref.ref[Image]:
+        image = Image()
+        with pytest.raises(ValueError, match="unreadable"):
+            CallThread(Unreadable()).result([image], CORE)  # type: ignore[arg-type]
+        return weakref.ref(image)
+
+    class Unreadable(Batches):
+        def write(self, images: Any, known: Any) -> Any:
+            raise ValueError("unreadable")
+
+    gc.collect()
+    gc.disable()
+    try:
+        gone = failed()
+        for _ in range(100):
+            if gone() is None:
+                break
+            time.sleep(HANG / 1000)
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -125,6 +125,19 @@ class DeviceArray:
         return f"DeviceArray({self.name}, {'x'.join(map(str, self.shape))}, {self.dtype}, {self.device})"
 
 
+class Kept:
+    """The holder of an array of another library."""
+
+    __slots__ = ("owner", "readers")
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.readers: set[int] = set()
+
+    def check(self) -> None:
+        """Always valid: the owner keeps the memory."""
+
+
 class InputView(NamedTuple):
     """A view of an input; ``owner`` keeps the memory alive. ``pointer`` is 0 for a numpy array, which is the owner.
 

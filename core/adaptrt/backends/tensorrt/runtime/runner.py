@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from adaptrt.backends.tensorrt.device import describe_device, identify_device
 from adaptrt.backends.tensorrt.generations import TENSORRT, Product, import_tensorrt
 from adaptrt.backends.tensorrt.manifest import RuntimeEnvironment, check_manifest, check_plan, find_manifest
-from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, view_input
+from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, Kept, view_input
 from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
@@ -23,7 +23,7 @@ from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 from adaptrt.backends.tensorrt.runtime.jpeg_files import JpegFiles
 from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
 from adaptrt.backends.tensorrt.runtime.layer_times import layer_times
-from adaptrt.backends.tensorrt.runtime.memory import DevicePool, Events, PinnedPool
+from adaptrt.backends.tensorrt.runtime.memory import Completion, DevicePool, Events, PinnedPool
 from adaptrt.backends.tensorrt.runtime.pool import LanePool
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.specs import ModelSpec
@@ -157,6 +157,17 @@ class TensorRTRunner:
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
         return self._images.batch(spec, rows) if self._images is not None else None
+
+    def handed_over(self, image: Any) -> Any:
+        """An image on the device for another thread: ordered after what the calling thread has given to its stream."""
+        if self._images is None or isinstance(image, DeviceArray):
+            return image
+        stream = self._images.stream
+        view = view_input("image", image, stream, self._cuda)
+        if not view.ordered:
+            return image
+        ready = Completion(self._events, stream)
+        return DeviceArray("image", view.pointer, view.shape, view.dtype, Kept((view, image)), ready, self._pinned)
 
     @property
     def decodes_files(self) -> bool:

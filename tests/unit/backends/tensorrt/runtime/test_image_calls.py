@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -290,3 +291,33 @@ def test_ordinary_memory_is_asked_about_once_in_a_while(
     assert all(cuda.is_pinned(4096) for _ in range(64))
     answer[0] = ordinary
     assert not cuda.is_pinned(4096)
+
+
+@pytest.mark.parametrize("join", [1, 4])
+def test_an_image_on_the_device_is_asked_for_its_stream_in_the_thread_of_its_call(
+    opened: tuple[Any, Any], on_device: Any, monkeypatch: pytest.MonkeyPatch, join: int
+) -> None:
+    """The current stream of other libraries is one of the thread; their work has to come first."""
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    gpu, runner = opened
+    model = Model(runner, SPEC, Path("best.engine"), join_calls=join)
+    wrong: list[int] = []
+
+    class Own(on_device):  # type: ignore[misc, valid-type]
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            if threading.get_ident() != self.thread:
+                wrong.append(self.thread)
+            return super().__cuda_array_interface__  # type: ignore[no-any-return]
+
+    def call(seed: int) -> bool:
+        stream, image = gpu.cudaStreamCreateWithFlags(1)[1], pixels(seed, SIZES[seed % 3])
+        given = Own(gpu, np.zeros_like(image), stream)
+        given.thread = threading.get_ident()
+        given.values = image
+        given.fill(image)  # in its stream, and not yet done
+        return np.array_equal(model(given)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(call, range(40)))
+    assert not wrong

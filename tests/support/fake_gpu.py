@@ -139,8 +139,11 @@ class Gpu:
     def _kind(self, pointer: int) -> str:
         """``device``, ``host`` if page-locked, or nothing."""
         with self.lock:
+            block = self.blocks.get(pointer)
+            if block is not None:
+                return block[2]
             blocks = list(self.blocks.items())  # the garbage collector may free one in this thread
-        return next((kind for start, (_, size, kind) in blocks if start <= pointer < start + max(size, 1)), "")
+        return next((kind for start, (_, size, kind) in blocks if start < pointer < start + size), "")
 
     def used(self, kind: str | None = None) -> int:
         with self.lock:
@@ -150,6 +153,9 @@ class Gpu:
     def view(self, pointer: int, size: int) -> np.ndarray[Any, Any]:
         """The bytes at an address; fails where nothing is allocated."""
         with self.lock:
+            block = self.blocks.get(pointer)
+            if block is not None and size <= block[1]:
+                return np.frombuffer(block[0], np.uint8)[:size]
             for start, (memory, length, _) in list(self.blocks.items()):
                 if start <= pointer and pointer + size <= start + length:
                     return np.frombuffer(memory, np.uint8)[pointer - start : pointer - start + size]

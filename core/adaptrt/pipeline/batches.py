@@ -156,14 +156,13 @@ class BatchPipeline:
             return self._begin(images, spec)()
 
     def _result_of_thread(self, image: Any, spec: ModelSpec) -> BatchResult | None:
-        """``None``: the CPU has to preprocess."""
+        """``None``: this thread has to run it, since it borrowed memory or the CPU preprocesses."""
         known = self._of(spec)
-        if self._preparer is None or self._thread is None or not known.fills_buffer:
+        if self._preparer is None or self._thread is None or not known.fills_buffer or self._preparer.has_loan():
             return None
-        self._preparer.end_loan()
         if not is_on_device(image):
             image = self.ahead(image, spec)
-            if getattr(image, "nbytes", _LARGE) < _LARGE:
+            if isinstance(image, np.ndarray) and image.nbytes < _LARGE:
                 return self._thread.result([image], known)
         # this thread copies what is large while others run; on a GPU, other libraries have a current stream in each thread
         written = self._preparer.write([image], known)

@@ -6,7 +6,9 @@ twice as long in eight threads as in one (``benchmarks/inference/thread_ways.py`
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _IDLE = 1.0  # seconds without a call, after which the thread ends
 _AHEAD = 2  # images that are written while others run
+_ENDING = 10.0  # seconds for the runs in progress when the interpreter ends
 
 
 class _Call:
@@ -45,15 +48,19 @@ class CallThread:
 
     def __init__(self, batches: RunnerBatches) -> None:
         self._batches = batches
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._stopped = False
+        _all.add(self)
 
     def result(self, image: Written | Sequence[Any], known: Known) -> BatchResult | None:
         """Wait for the result of one image; ``None``: the CPU has to preprocess."""
         call = _Call(image, known)
         with self._lock:
-            if self._thread is None:
+            if self._stopped:
+                raise RuntimeError("the interpreter is ending")
+            if self._thread is None or not self._thread.is_alive():  # a forked process has no threads
                 thread = threading.Thread(target=self._run, name="adaptrt-calls", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -66,21 +73,32 @@ class CallThread:
             call.error = None  # its traceback refers to this frame
         return call.result() if callable(call.result) else call.result  # type: ignore[no-any-return]
 
+    def stop(self) -> None:
+        """Wait for the runs in progress; no further call is run."""
+        with self._lock:
+            self._stopped, thread = True, self._thread
+        if thread is not None:
+            self._calls.put(None)
+            thread.join(_ENDING)
+
     def _run(self) -> None:
         ready: deque[_Call] = deque()
         running: deque[tuple[_Call, Started]] = deque()
-        while self._take(ready, running) or running:
+        while not self._stopped and (self._take(ready, running) or running):
             if running:
                 self._end(ready, running)
+        for _, started in running:
+            started.run.close()
 
     def _take(self, ready: deque[_Call], running: deque[tuple[_Call, Started]]) -> bool:
         """Write the images of calls that came in, and start them; whether there was one."""
+        self._start(ready, running, wait=not running)
         call = self._next_call(wait=not running)
         found = call is not None
         while call is not None:
             if self._is_written(call):
                 ready.append(call)
-                self._start(ready, running)
+                self._start(ready, running, wait=not running)
             call = self._next_call() if len(ready) < _AHEAD else None
         return found
 
@@ -88,7 +106,7 @@ class CallThread:
         """Wait for the oldest run, and start another one before its outputs are decoded."""
         call, started = running.popleft()
         decode = self._ended(call, started)
-        self._start(ready, running)
+        self._start(ready, running, wait=False)
         if decode is not None:
             self._answer(call, decode)
 
@@ -121,19 +139,20 @@ class CallThread:
                     return None
         return self._calls.get()
 
-    def _start(self, ready: deque[_Call], running: deque[tuple[_Call, Started]]) -> None:
-        """Start calls while there are contexts."""
+    def _start(self, ready: deque[_Call], running: deque[tuple[_Call, Started]], *, wait: bool) -> None:
+        """Start calls while there are contexts; ``wait`` for the first."""
         while ready:
             call = ready[0]
             assert call.written is not None
             try:
-                started = self._batches.start(call.written, call.known, wait=not running)
+                started = self._batches.start(call.written, call.known, wait=wait)
             except BaseException as error:
                 call.fail(error)
             else:
                 if started is None:
                     return
                 running.append((call, started))
+                wait = False
             ready.popleft()
 
     def _ended(self, call: _Call, started: Started) -> Callable[[], BatchResult] | None:
@@ -151,3 +170,13 @@ class CallThread:
         except BaseException as error:
             call.error = error
         call.ended.release()
+
+
+_all: weakref.WeakSet[CallThread] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """The interpreter must not end while a thread is in a call of CUDA, after Ctrl-C in the call that waits for it."""
+    for one in list(_all):
+        one.stop()

@@ -44,7 +44,7 @@ class RunnerBatches:
     def __init__(self, runner: PreparesImages, predicted: Callable[..., BatchResult]) -> None:
         self._runner, self._predicted = runner, predicted
         self._decode: Callable[[Sequence[Any]], Sequence[Any]] | None = getattr(runner, "decoded", None)
-        self.end_loan: Callable[[], None] = getattr(runner, "end_loan", lambda: None)
+        self.has_loan: Callable[[], bool] = getattr(runner, "has_loan", lambda: False)
         self.calling = Callers()
 
     def stream(

@@ -90,7 +90,7 @@ class PreparesImages(Protocol):
 
     It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1. And
     ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory. And
-    ``end_loan()``, if it lends memory to threads until their next call: another thread is about to make it. And
+    ``has_loan()``, whether it has lent memory to the calling thread until its next call, which then no other thread can make. And
     ``handed_over(image)``: an image in its memory, ordered after the work of the calling thread, for another one.
     """
 
@@ -110,11 +110,12 @@ class PreparesImages(Protocol):
 
 def is_on_device(image: Any) -> bool:
     """Whether an array of any library is in the memory of a GPU."""
-    device = getattr(
-        image, "__dlpack_device__", None
-    )  # first: the interface of torch is built anew, ours waits for the array
-    if callable(device) and int(device()[0]) in _CUDA:
-        return True
+    device = getattr(image, "__dlpack_device__", None)  # first: CUDA's interface of torch is built anew, ours waits
+    try:
+        if callable(device) and int(device()[0]) in _CUDA:
+            return True
+    except (BufferError, RuntimeError, ValueError):  # an array that DLPack cannot describe
+        pass
     return hasattr(image, "__cuda_array_interface__")
 
 

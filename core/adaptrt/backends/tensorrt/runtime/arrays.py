@@ -207,7 +207,7 @@ def _view_interface(name: str, given: Any, stream: int, cuda: Cuda) -> InputView
     producer = interface.get("stream")
     if producer is not None and producer != stream:
         event = cuda.new_event()
-        cuda.record(event, producer)
+        cuda.record(event, int(producer))
         cuda.wait(stream, event)
         cuda.free_event(event)
     return InputView(pointer, shape, dtype, given, ordered=producer is not None)

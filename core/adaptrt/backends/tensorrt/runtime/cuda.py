@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from adaptrt.backends.tensorrt.device import import_cudart
-from adaptrt.backends.tensorrt.runtime.short_calls import NOT_READY, MemoryType, short_calls
+from adaptrt.backends.tensorrt.runtime.short_calls import NOT_READY, MemoryType, ShortCalls, short_calls
 from adaptrt.errors import DependencyError, EngineError, UsageError
 
 _NOTHING = nullcontext()
@@ -41,6 +41,8 @@ class Cuda:
         self._alone = count == 1
         self._ordinary: dict[int, int] = {}
         self._short = short_calls()
+        self._streams: set[int] = set()
+        """Our own, which take short calls: a stream of others may be full of work that needs the interpreter lock to go on."""
         kinds = self.api.cudaMemcpyKind
         self.to_device, self.to_host = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
         self.on_device = kinds.cudaMemcpyDeviceToDevice
@@ -105,7 +107,11 @@ class Cuda:
 
     def copy(self, target: int, source: int, size: int, kind: Any, stream: int, *, pageable: bool = False) -> None:
         """``pageable`` host memory is copied by this thread, which releases the interpreter lock meanwhile."""
-        if self._short is not None and not pageable and not self._short.copy(target, source, size, stream):
+        if (
+            (short := self._short_on(stream)) is not None
+            and not pageable
+            and not short.copy(target, source, size, stream)
+        ):
             return
         answer = self.api.cudaMemcpyAsync(target, source, size, kind, stream)
         if answer[0] != self._ok:
@@ -118,7 +124,7 @@ class Cuda:
             raise self.error(answer[0], f"copy {format_bytes(size * count)}")
 
     def record(self, event: int, stream: int) -> None:
-        if self._short is not None and not self._short.record(event, stream):
+        if (short := self._short_on(stream)) is not None and not short.record(event, stream):
             return
         answer = self.api.cudaEventRecord(event, stream)
         if answer[0] != self._ok:
@@ -126,18 +132,21 @@ class Cuda:
 
     def wait(self, stream: int, event: int) -> None:
         """``stream`` waits for ``event``; the host does not."""
-        if self._short is not None and not self._short.wait(stream, event, 0):
+        if (short := self._short_on(stream)) is not None and not short.wait(stream, event, 0):
             return
         answer = self.api.cudaStreamWaitEvent(stream, event, 0)
         if answer[0] != self._ok:
             raise self.error(answer[0], "make a stream wait")
 
     def launch(self, graph: int, stream: int) -> None:
-        if self._short is not None and not self._short.launch(graph, stream):
+        if (short := self._short_on(stream)) is not None and not short.launch(graph, stream):
             return
         answer = self.api.cudaGraphLaunch(graph, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], "launch a graph")
+
+    def _short_on(self, stream: int) -> ShortCalls | None:
+        return self._short if stream in self._streams else None
 
     def happened(self, event: int) -> bool:
         if self._short is not None:
@@ -181,9 +190,11 @@ class Cuda:
             (stream,) = self.check(
                 self.api.cudaStreamCreateWithFlags(self.api.cudaStreamNonBlocking), "create a stream"
             )
+        self._streams.add(int(stream))
         return stream
 
     def free_stream(self, stream: Any) -> None:
+        self._streams.discard(int(stream))
         self.freed(self.api.cudaStreamDestroy(stream), "destroy a stream")
 
     def new_pool(self) -> Any:

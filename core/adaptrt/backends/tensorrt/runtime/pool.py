@@ -86,10 +86,9 @@ class LanePool:
         with self._lock:
             self._lent[threading.get_ident()] = (lane, loan)
 
-    def end_own_loan(self) -> None:
-        """The outputs that the calling thread borrowed are no longer valid."""
-        if threading.get_ident() in self._lent:
-            self.release(self.acquire())
+    def has_loan(self) -> bool:
+        """Whether the next call of this thread gets the lane that it has."""
+        return threading.get_ident() in self._lent
 
     def end_loan(self, thread: int, loan: object) -> None:
         """No-op if the thread has made another call since: that call ended this loan."""

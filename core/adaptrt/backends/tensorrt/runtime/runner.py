@@ -174,9 +174,9 @@ class TensorRTRunner:
         """Whether ``decoded`` decodes files itself."""
         return self._jpegs is not None
 
-    def end_loan(self) -> None:
-        """The outputs that the calling thread borrowed are no longer valid: another thread runs its next call."""
-        self._pool.end_own_loan()
+    def has_loan(self) -> bool:
+        """Whether the calling thread has borrowed outputs; its next call runs in their context."""
+        return self._pool.has_loan()
 
     def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
         """Run on images and wait for the outputs; see ``start_images``."""

@@ -11,7 +11,7 @@ import enum
 import importlib
 from typing import Any
 
-_VERSION = 11040  # of CUDA: the meaning of a function's parameters
+_VERSION = 11040  # the version of CUDA whose functions have these parameters
 _ADDRESS, _SIZE, _NUMBER = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
 _MEMORY_TYPE = 2  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 NOT_READY = 600
@@ -28,8 +28,8 @@ class MemoryType(enum.IntEnum):
 class ShortCalls:
     """Functions of the CUDA driver, which return its error code: 0 is success.
 
-    A call that fails is repeated through the CUDA runtime, which says what went wrong. It also makes its context current in a
-    thread that has none yet.
+    They do not wait for the GPU, unless a stream is full: only our own streams take them. ``Cuda`` repeats a call that fails through the
+    runtime, which describes the error, and makes its context current in a thread that has none yet.
 
     - ``copy(target, source, bytes, stream)``: host memory has to be page-locked
     - ``record(event, stream)``, ``wait(stream, event, 0)``, ``query(event)``

@@ -252,7 +252,7 @@ def test_calls_of_many_threads_are_those_of_one(
     assert len(runner._pool._free) == len(runner._pool.lanes)
 
 
-def test_a_call_ends_the_loan_of_its_thread_also_if_another_runs_it(
+def test_a_thread_that_has_borrowed_outputs_runs_its_next_call_itself(
     opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else calls would wait for contexts that their own threads hold."""

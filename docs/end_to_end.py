@@ -9,6 +9,9 @@ from benchmarks.common.results import markdown, read
 SIZES = ("720p", "1080p", "4K")
 MEMORIES = ("device", "pinned", "pageable")
 STAGES = ("write", "start", "decode")
+PRODUCT = {"device": "device, they write", "pinned": "pinned, default", "pageable": "pageable, default"}
+"""What a model does with an image of 720p."""
+LETTERS = "ABCDEFGH"
 WAYS = (
     "default",
     "they write",
@@ -86,7 +89,7 @@ def end_to_end() -> list[str]:
 def _memory(memory: dict[str, Any]) -> list[str]:
     growth, calls = memory["growth"], memory["samples"][-1]["calls"]
     return [
-        f"Growth over {calls:,} calls, on the first machine: {growth['process']:.0f} MB in the process, {growth['gpu']:.0f} MB on the GPU."
+        f"Growth over {calls:,} calls of one thread, on the first machine, before threads shared one for their calls: {growth['process']:.0f} MB in the process, {growth['gpu']:.0f} MB on the GPU."
     ]
 
 
@@ -110,7 +113,7 @@ def _streams(streams: dict[str, Any]) -> list[str]:
     rows = [[*name.split(), *(f"{one[side]:.2f}" for side in sides), one["way"]] for name, one in streams.items()]
     return [
         "What a stream of images in pageable memory does (*chosen*), and with one thing changed (`benchmarks/inference/pageable_streams.py`; ms of a batch, mean).",
-        "On the first machine, when the CPU resized the images where that took less time; since then, only where it takes less than half the time:",
+        "Measured on the first machine, where the CPU resized the images where that took less time; since then, only where it takes less than half the time:",
         "",
         *markdown(["images", "batch", *sides, "the chosen way"], rows),
         "",
@@ -163,16 +166,18 @@ def _ways(ways: dict[str, Any]) -> list[list[Any]]:
 def _threads(kept: dict[str, Any]) -> list[str]:
     """Calls of threads that each wait for their own result; a run can lack some numbers of threads."""
     runs = kept["runs"]
-    machines = [f"{number}: {run['machine']}" for number, run in enumerate(runs, 1)]
+    machines = [f"{letter}: {run['machine']}" for letter, run in zip(LETTERS, runs, strict=False)]
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
         "threads and the four contexts that calls have, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
-        f"each image alone. *Joined* is with `join_calls=8`. Machines: {'; '.join(machines)}.",
+        "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
+        f"*Joined* is with `join_calls=8`. Machines: {'; '.join(machines)}.",
         "",
         *markdown(["threads", "machine", "alone", *MEMORIES, "device, joined", "pageable, joined"], _thread_rows(runs)),
         "",
-        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *Default* is what a model does; *they write*: each thread copies its image",
-        "to page-locked memory; *each thread*: every thread runs its own calls; *lock released*: and gives up the interpreter lock for every call of CUDA:",
+        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *One thread*: it also copies all images to page-locked memory;",
+        "*they write*: each thread copies its image. A model does the first with images in host memory below 4 MiB, and the second with others. *Each thread*: every",
+        "thread runs its own calls; *lock released*: and gives up the interpreter lock for every CUDA call:",
         "",
         *markdown(["way", "machine", *MEMORIES], _way_rows(runs)),
         "",
@@ -183,12 +188,12 @@ def _threads(kept: dict[str, Any]) -> list[str]:
 
 
 def _thread_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
-    sides = [*(f"{memory}, default" for memory in MEMORIES), "device, joined", "pageable, joined"]
+    sides = [*(PRODUCT[memory] for memory in MEMORIES), "device, joined", "pageable, joined"]
     rows = []
     for count in sorted(
         {int(name.split()[0]) for run in runs for name in run["measured"] if name.endswith(" threads")}
     ):
-        for number, run in enumerate(runs, 1):
+        for number, run in zip(LETTERS, runs, strict=False):
             one = run["measured"].get(f"{count} threads")
             if one is not None:
                 shares = (_share(one.get(side), one["alone"]) for side in sides)
@@ -197,12 +202,12 @@ def _thread_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def _way_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
-    measured = [(number, run["measured"]["8 threads"]) for number, run in enumerate(runs, 1)]
+    measured = [(number, run["measured"]["8 threads"]) for number, run in zip(LETTERS, runs, strict=False)]
     rows: list[list[Any]] = []
     for way in WAYS:
         for number, one in measured:
             rates = (_share(one.get(f"{memory}, {way}"), one["alone"]) for memory in MEMORIES)
-            rows.append([way, number, *rates])
+            rows.append(["one thread" if way == "default" else way, number, *rates])
     for name in ("alone", "alone, 8 contexts"):
         rows += [
             [f"engine {name}", number, *[_share(one[name], one["alone"])] * len(MEMORIES)] for number, one in measured
@@ -213,7 +218,7 @@ def _way_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
 def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
     def shares(count: int, way: str, of: str = "alone", memories: tuple[str, ...] = MEMORIES) -> str:
         found = [one for run in measured if (one := run.get(f"{count} threads")) is not None]
-        names = [f"{memory}, {way}" for memory in memories]
+        names = [PRODUCT[memory] if way == "default" else f"{memory}, {way}" for memory in memories]
         return _span([one[name] / one[of] for one in found for name in names if name in one])
 
     more = _span([run["8 threads"]["alone, 8 contexts"] / run["8 threads"]["alone"] for run in measured])
@@ -223,24 +228,24 @@ def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
     stages = [found for run in measured for name, found in run.items() if name.startswith("stages ")]
     slower = [one["8"][stage] / one["1"][stage] for one in stages for stage in STAGES]
     return [
-        f"With 8 threads, calls reach {shares(8, 'default')} of the engine alone. If each thread runs its own calls, they reach {shares(8, 'each thread')}; if it also gives up the",
-        f"interpreter lock for every call of CUDA, as in earlier versions, {shares(8, 'each thread, lock released')}. With images in pageable memory,",
+        f"With 8 threads, calls reach {shares(8, 'default')} of the engine alone with four contexts, and {shares(8, 'default', wide)} of it with eight. If each thread runs its own calls, they reach {shares(8, 'each thread')}; if it also gives up the",
+        f"interpreter lock for every CUDA call, as in earlier versions, {shares(8, 'each thread, lock released')}. With images in pageable memory,",
         f"other numbers of threads reach {shares(4, 'default', memories=host)} (4), {shares(6, 'default', memories=host)} (6) and {shares(16, 'default', memories=host)} (16).",
         "",
         f"With eight contexts (`TensorRTRunner(path, contexts=8)`), the engine alone reaches {more} times as much, and calls {shares(8, '8 contexts', wide)} of that:",
-        f"the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls need less of Python for an image: they reach {shares(8, 'joined', wide)} of the engine alone",
+        f"the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls run less Python for an image: they reach {shares(8, 'joined', wide)} of the engine alone",
         f"with eight contexts and 8 threads, and {shares(16, 'joined', wide)} with 16. With images in pageable memory and",
         f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts, and the default {shares(8, 'default', memories=host)}.",
         "",
-        f"In 8 threads that each run their own calls, the same steps of Python take more time of the processor. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
-        f"long in threads that do nothing else as in one thread, and the steps of a call {_span(slower)} times.",
-        "Microseconds of the processor with 1 and with 8 threads, "
-        + "; ".join(_stage_line(number, run) for number, run in enumerate(measured, 1))
+        f"In 8 threads that each run their own calls, the same Python takes more CPU time. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
+        f"long in threads that do nothing else as in one thread, and the stages of a call {_span(slower)} times.",
+        "CPU time in us with 1 and with 8 threads, "
+        + "; ".join(_stage_line(number, run) for number, run in zip(LETTERS, measured, strict=False))
         + ".",
     ]
 
 
-def _stage_line(number: int, run: dict[str, Any]) -> str:
+def _stage_line(number: str, run: dict[str, Any]) -> str:
     def pair(one: float, eight: float) -> str:
         return f"{one:.0f} and {eight:.0f}"
 

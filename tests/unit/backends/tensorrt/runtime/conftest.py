@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_gpu
+import host_kernels
 import numpy as np
 import pytest
 from tensorrt_surfaces import VERSIONS
@@ -60,6 +61,17 @@ def make_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tensorrt_version
 @pytest.fixture
 def bench(make_bench: Callable[..., Bench]) -> Bench:
     return make_bench()
+
+
+@pytest.fixture
+def opened(make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """The pretend GPU, and an engine that returns its input."""
+    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
+    images = fake_gpu.Tensor("images", "float32", shapes)
+    same = fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)
+    bench = make_bench(fake_gpu.Plan([images], [same]))
+    host_kernels.install(monkeypatch, bench.gpu)
+    return bench.gpu, bench.open()
 
 
 class Device:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import fake_gpu
-import host_kernels
 import numpy as np
 import pytest
 
@@ -32,17 +29,6 @@ SIZES = [(50, 90), (64, 32), (97, 13), (32, 48), (96, 144), (200, 300)]
 @pytest.fixture
 def tensorrt_version() -> str:
     return "10.16.1"  # images do not depend on the generation
-
-
-@pytest.fixture
-def opened(make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
-    """The pretend GPU, and an engine that returns its input."""
-    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
-    images = fake_gpu.Tensor("images", "float32", shapes)
-    same = fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)
-    bench = make_bench(fake_gpu.Plan([images], [same]))
-    host_kernels.install(monkeypatch, bench.gpu)
-    return bench.gpu, bench.open()
 
 
 def spec_of(**transform: Any) -> ModelSpec:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import fake_gpu
-import host_kernels
 import numpy as np
 import pytest
 
@@ -32,15 +31,9 @@ def tensorrt_version() -> str:
 
 
 @pytest.fixture
-def opened(make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Model]:
+def served(opened: tuple[Any, Any]) -> tuple[Any, Any, Model]:
     """The pretend GPU, the runner of an engine that returns its input, and its model."""
-    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
-    images = fake_gpu.Tensor("images", "float32", shapes)
-    same = fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)
-    bench = make_bench(fake_gpu.Plan([images], [same]))
-    host_kernels.install(monkeypatch, bench.gpu)
-    runner = bench.open()
-    return bench.gpu, runner, Model(runner, SPEC, Path("best.engine"))
+    return *opened, Model(opened[1], SPEC, Path("best.engine"))
 
 
 def result(model: Model, image: Any) -> Any:
@@ -59,10 +52,10 @@ def in_memory(kind: str, gpu: Any, runner: Any, on_device: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["device", "page-locked", "pageable"])
 def test_a_repeated_call_gives_up_the_lock_for_waiting_only(
-    opened: tuple[Any, Any, Model], on_device: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+    served: tuple[Any, Any, Model], on_device: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(placed_images, "_ways", lambda rows: FastestWay(["copy"]))
-    gpu, runner, model = opened
+    gpu, runner, model = served
     image = in_memory(kind, gpu, runner, on_device)
     for _ in range(3):
         result(model, image)
@@ -72,10 +65,10 @@ def test_a_repeated_call_gives_up_the_lock_for_waiting_only(
 
 
 def test_the_driver_copies_pageable_memory_without_the_lock(
-    opened: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch
+    served: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placed_images, "_ways", lambda rows: FastestWay(["send"]))
-    _, runner, model = opened
+    _, runner, model = served
     copied: list[int] = []
     copy = runner._cuda.api.cudaMemcpyAsync
     monkeypatch.setattr(runner._cuda.api, "cudaMemcpyAsync", lambda *given: copied.append(given[2]) or copy(*given))
@@ -108,8 +101,8 @@ def test_without_the_driver_cuda_python_does_everything(
         np.testing.assert_array_equal(runner({"images": given})["output0"].numpy(), 2 * x + 1)
 
 
-def test_cuda_python_describes_an_error(opened: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    _, runner, model = opened
+def test_cuda_python_describes_an_error(served: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, runner, model = served
     for _ in range(3):
         result(model, PIXELS)
     failed = fake_gpu.Code.cudaErrorInvalidValue

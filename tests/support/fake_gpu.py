@@ -71,7 +71,11 @@ class Gpu:
     cudaMemLocationType = _codes("cudaMemLocationType", "cudaMemLocationTypeInvalid", "cudaMemLocationTypeDevice")
     cudaMemPoolAttr = SimpleNamespace(cudaMemPoolAttrReleaseThreshold=4)
     cudaMemoryType = _codes(
-        "cudaMemoryType", "cudaMemoryTypeUnregistered", "cudaMemoryTypeHost", "cudaMemoryTypeDevice"
+        "cudaMemoryType",
+        "cudaMemoryTypeUnregistered",
+        "cudaMemoryTypeHost",
+        "cudaMemoryTypeDevice",
+        "cudaMemoryTypeManaged",
     )
     cudaStreamNonBlocking = 1
     cudaEventDisableTiming = 2
@@ -113,7 +117,7 @@ class Gpu:
             "cuStreamWaitEvent": function(self.cudaStreamWaitEvent, address, address, number),
             "cuEventQuery": function(self.cudaEventQuery, address),
             "cuGraphLaunch": function(self.cudaGraphLaunch, address, address),
-            "cuPointerGetAttribute": function(self._memory_type, address, number, address),
+            "cuPointerGetAttribute": function(self._attribute_of, address, number, address),
         }
 
     def cuGetProcAddress(self, name: bytes, version: int, flags: int) -> Any:
@@ -125,19 +129,22 @@ class Gpu:
     def _copy_locked(self, target: int, source: int, size: int, stream: int) -> Any:
         kinds = [self._kind(source), self._kind(target)]
         assert all(kinds), "a copy of pageable memory keeps the interpreter lock"
+        assert "managed" not in kinds, "a copy of managed memory, which may move its pages, keeps the interpreter lock"
         names = ["Device" if kind == "device" else "Host" for kind in kinds]
         return self.cudaMemcpyAsync(target, source, size, self.cudaMemcpyKind["cudaMemcpy" + "To".join(names)], stream)
 
-    def _memory_type(self, where: int, attribute: int, pointer: int) -> Any:
-        assert attribute == 2, "CU_POINTER_ATTRIBUTE_MEMORY_TYPE"
+    def _attribute_of(self, where: int, attribute: int, pointer: int) -> Any:
+        """Managed memory: that of the host or of a device, wherever its pages are."""
         kind = self._kind(pointer)
         if not kind:
             return (Code.cudaErrorInvalidValue,)
-        ctypes.c_uint.from_address(where).value = {"host": 1, "device": 2}[kind]
+        memory_type, is_managed = 2, 8
+        found = {memory_type: 2 if kind == "device" else 1, is_managed: int(kind == "managed")}
+        ctypes.c_uint.from_address(where).value = found[attribute]
         return (Code.cudaSuccess,)
 
     def _kind(self, pointer: int) -> str:
-        """``device``, ``host`` if page-locked, or nothing."""
+        """``device``, ``managed``, ``host`` if page-locked, or nothing."""
         with self.lock:
             block = self.blocks.get(pointer)
             if block is not None:
@@ -227,6 +234,9 @@ class Gpu:
     def cudaMalloc(self, size: int) -> Any:
         return self._allocate(size, "device")
 
+    def cudaMallocManaged(self, size: int, flags: int) -> Any:
+        return self._allocate(size, "managed")
+
     def cudaFree(self, pointer: int) -> Any:
         for stream in set(self.streams) - set(self.capturing):
             self.drain(stream)
@@ -261,7 +271,7 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaPointerGetAttributes(self, pointer: int) -> Any:
-        number = {"device": 2, "host": 1, "": 0}[self._kind(pointer)]
+        number = {"managed": 3, "device": 2, "host": 1, "": 0}[self._kind(pointer)]
         return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(number), device=0)
 
     def _staged(self, source: int, size: int, kind: Any) -> Any:

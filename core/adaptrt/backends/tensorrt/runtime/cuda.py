@@ -235,7 +235,7 @@ class Cuda:
         if left:
             self._ordinary[pointer] = left - 1
             return False
-        if self._short is not None and self._short.memory_type(pointer) == MemoryType.HOST:
+        if self._short is not None and self._short.is_page_locked(pointer):
             return True
         error, found = self.api.cudaPointerGetAttributes(pointer)
         pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)

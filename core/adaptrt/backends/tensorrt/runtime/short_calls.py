@@ -13,7 +13,7 @@ from typing import Any
 
 _VERSION = 11040  # the version of CUDA whose functions have these parameters
 _ADDRESS, _SIZE, _NUMBER = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
-_MEMORY_TYPE = 2  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+_MEMORY_TYPE, _IS_MANAGED = 2, 8  # CU_POINTER_ATTRIBUTE_...
 NOT_READY = 600
 
 
@@ -51,8 +51,15 @@ class ShortCalls:
         self._attribute = function("cuPointerGetAttribute", _ADDRESS, _NUMBER, _ADDRESS)
 
     def memory_type(self, address: int) -> int:
+        return self._value(_MEMORY_TYPE, address)
+
+    def is_page_locked(self, address: int) -> bool:
+        """Whether this is host memory that CUDA allocated or registered. Managed memory is not, whichever type the driver tells."""
+        return self._value(_MEMORY_TYPE, address) == MemoryType.HOST and not self._value(_IS_MANAGED, address)
+
+    def _value(self, attribute: int, address: int) -> int:
         found = _NUMBER()
-        return 0 if self._attribute(ctypes.addressof(found), _MEMORY_TYPE, address) else found.value
+        return 0 if self._attribute(ctypes.addressof(found), attribute, address) else found.value
 
 
 def short_calls() -> ShortCalls | None:

@@ -101,6 +101,23 @@ def test_without_the_driver_cuda_python_does_everything(
         np.testing.assert_array_equal(runner({"images": given})["output0"].numpy(), 2 * x + 1)
 
 
+@pytest.mark.parametrize("way", ["copy", "send", "resize"])
+def test_managed_memory_is_not_page_locked(
+    served: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The driver may call it host memory; a copy of it may move its pages first, so it does not return at once."""
+    monkeypatch.setattr(placed_images, "_ways", lambda rows: FastestWay([way]))
+    gpu, runner, model = served
+    _, pointer = gpu.cudaMallocManaged(PIXELS.nbytes, 1)
+    image = gpu.view(pointer, PIXELS.nbytes).reshape(PIXELS.shape)
+    image[...] = PIXELS
+    for _ in range(3):
+        np.testing.assert_array_equal(result(model, image), EXPECTED)
+    assert not runner._cuda.is_pinned(pointer)
+    assert runner._cuda.device_of(pointer) == 0
+    gpu.cudaFree(pointer)
+
+
 def test_cuda_python_describes_an_error(served: tuple[Any, Any, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     _, runner, model = served
     for _ in range(3):

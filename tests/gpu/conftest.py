@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from adaptrt.testing.plugin import why_no_gpu
+
+if TYPE_CHECKING:
+    from gpu_commands import Commands
 
 HERE = Path(__file__).parent
 
@@ -80,6 +83,27 @@ def cudart() -> Any:
     from adaptrt.backends.tensorrt.device import import_cudart
 
     return import_cudart()
+
+
+@pytest.fixture(scope="session")
+def made() -> Commands:
+    """The folder of models, and the commands with its cache."""
+    folder = os.environ.get("ADAPTRT_GPU_ONNX")
+    if not folder:
+        pytest.skip("ADAPTRT_GPU_ONNX names no folder that tests/support/gpu_models.py wrote")
+    from gpu_commands import Commands
+
+    return Commands(Path(folder).resolve())
+
+
+@pytest.fixture(scope="session")
+def full(made: Commands) -> Commands:
+    """The same, with the TensorRT that builds."""
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
+
+    if import_tensorrt().flavor != "full":
+        pytest.skip("only the full TensorRT builds engines")
+    return made
 
 
 class OnDevice:

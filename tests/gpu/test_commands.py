@@ -27,25 +27,6 @@ PRECISIONS = ("fp32", "fp16")
 
 
 @pytest.fixture(scope="module")
-def made() -> Commands:
-    """The folder of models, and the commands with its cache."""
-    folder = os.environ.get("ADAPTRT_GPU_ONNX")
-    if not folder:
-        pytest.skip("ADAPTRT_GPU_ONNX names no folder that tests/support/gpu_models.py wrote")
-    return Commands(Path(folder).resolve())
-
-
-@pytest.fixture(scope="module")
-def full(made: Commands) -> Commands:
-    """The same, with the TensorRT that builds."""
-    from adaptrt.backends.tensorrt.generations import import_tensorrt
-
-    if import_tensorrt().flavor != "full":
-        pytest.skip("only the full TensorRT builds engines")
-    return made
-
-
-@pytest.fixture(scope="module")
 def lean(made: Commands) -> Commands:
     """The same, with a runtime that finds what the full TensorRT of another environment built."""
     from adaptrt.backends.tensorrt.generations import import_tensorrt

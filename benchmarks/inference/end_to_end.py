@@ -13,7 +13,7 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
 - ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays
 - ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone
-- ``memory``: of the process and the GPU over many calls
+- ``memory``: of the process and the GPU over many calls, of one thread and of the largest number of threads
 - ``report``: the targets, and what of them holds
 
 The bound of a call is the sum of the file alone and of the fastest way that brings an image to the GPU (``transports``), measured in the
@@ -29,7 +29,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -376,18 +378,23 @@ def rate(work: Work, call: Call, count: int) -> float:
 
 
 def memory(work: Work) -> None:
-    work.once("memory", lambda: memory_over(work))
+    for count in sorted({1, max(work.options.threads)}):
+        work.once(f"memory, {count} threads", partial(memory_over, work, count))
 
 
-def memory_over(work: Work) -> dict[str, Any]:
-    """MiB of the process and the GPU after a tenth of the calls, and at the end."""
+def memory_over(work: Work, count: int) -> dict[str, Any]:
+    """MiB of the process and the GPU after a tenth, half and all of the calls: of several images, or of one if threads make them."""
     images = work.images("720p", "pageable", min(8, max(work.batches)))
-    total = work.options.calls
-    found = []
-    for call in range(total + 1):
-        work.model(images[: 1 + call % len(images)])
-        if call in (total // 10, total // 2, total):
-            found.append({"calls": call, **used(work)})
+    total, found = work.options.calls, []
+
+    def calls(numbers: range) -> None:
+        for number in numbers:
+            work.model(images[: 1 + number % len(images)] if count == 1 else images[number % len(images)])
+
+    with ThreadPoolExecutor(count) as pool:
+        for done, until in pairwise((0, total // 10, total // 2, total)):
+            list(pool.map(calls, [range(done + first, until, count) for first in range(count)]))
+            found.append({"calls": until, **used(work)})
     growth = {key: found[-1][key] - found[0][key] for key in found[0] if key != "calls"}
     return {"samples": found, "growth": growth}
 

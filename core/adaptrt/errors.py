@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,11 @@ def printable(text: str) -> str:
     """Text from a file, made safe for a message or a command to paste: no control characters, line breaks, or
     bidirectional marks."""
     return "".join(character for character in text if character.isprintable())
+
+
+def in_shell(path: str | Path) -> str:
+    """A path as a shell reads it, for a command to paste."""
+    return printable(shlex.quote(str(path)))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

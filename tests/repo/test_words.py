@@ -159,3 +159,15 @@ def test_a_phrase_stays_away(phrase: str) -> None:
         for match in pattern.finditer(text)
     ]
     assert not found, f"write {PHRASES[phrase]!r} instead:\n" + "\n".join(found)
+
+
+def test_a_command_in_a_hint_has_the_path_of_its_file() -> None:
+    """The name alone is found only in the current folder."""
+    commands = r"adopt|build|clean|compare|convert|engine \w+|evaluate|inspect|lint|predict|quantize|run|tune"
+    found = [
+        f"{name}: {match[0]}"
+        for name, text in texts()
+        if name.endswith(".py")
+        for match in re.finditer(rf"adaptrt (?:{commands}) [^\"\n]*\{{[\w.]+\.name\}}", text)
+    ]
+    assert not found, "use in_shell(path):\n" + "\n".join(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Checkpoint:
         if not self.config:
             raise CheckpointError(
                 f"{self.path.name} contains no config, so the network is unknown.",
-                hint=f"Specify its config: adaptrt convert --adapter ... my_config.py --weights {self.path}",
+                hint=f"Specify its config: adaptrt convert --adapter ... my_config.py --weights {shlex.quote(str(self.path))}",
             )
         return self.config
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import shlex
 import sys
 import zipfile
 from contextlib import AbstractContextManager
@@ -42,7 +43,7 @@ def file_kind(path: Path) -> Literal["program", "torchscript"]:
         return "torchscript"
     raise ModelError(
         f"{path} contains no program; weights alone do not define a network.",
-        hint=f"Specify the network: adaptrt convert --adapter torch module:attribute --weights {path.name}",
+        hint=f"Specify the network: adaptrt convert --adapter torch module:attribute --weights {shlex.quote(str(path))}",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adaptrt.cli.adopt import decoder_and_names
-from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
+from adaptrt.cli.engine_flags import build_flags, calibration_flags, not_verified, precision_flags
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.given import arguments
 
@@ -40,7 +40,7 @@ EXAMPLES = (
 @precision_flags(PRECISION)
 @calibration_flags
 @build_flags
-@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with ONNX Runtime.  [default: full]")  # fmt: skip
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, overrules=not_verified, help="How thoroughly to compare with ONNX Runtime.  [default: full]")  # fmt: skip
 @option("--diagnose", is_flag=True, section=PROOF, help="If ONNX Runtime or a built file differs, compare the tensors inside and name the first that differs.")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to compare on.")

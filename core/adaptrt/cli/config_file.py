@@ -23,9 +23,7 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     from adaptrt.conversion_file import NEVER, VERSIONS, read_conversion
     from adaptrt.errors import UsageError, did_you_mean
 
-    if path.lower().endswith((".html", ".htm")):
-        raise UsageError(f"{path} is a page, not the report itself.", hint=_TAKES)
-    content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(Path(path))
+    content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(_not_a_page(Path(path)))
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
         raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
@@ -44,6 +42,24 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     ctx.default_map = {**defaults, **(ctx.default_map or {})}
     for line in _other_versions(versions):
         echo(f"Warning: {path}: {line}", err=True)
+
+
+def _not_a_page(path: Path) -> Path:
+    """The path, unless it is that of a report's page, whatever its name."""
+    from adaptrt.errors import UsageError, in_shell
+
+    try:
+        with path.open("rb") as file:
+            is_page = file.read(200).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    except OSError:  # reading it says why
+        return path
+    report = path.with_suffix(".json")
+    if is_page:
+        raise UsageError(
+            f"{path} is the page of a report.",
+            hint=f"Use the JSON report{' next to it' if report.is_file() else ''}: --config {in_shell(report)}",
+        )
+    return path
 
 
 def _in_report(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from adaptrt.cli.completion import complete_adapters
 from adaptrt.cli.config_file import use_config
-from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
+from adaptrt.cli.engine_flags import build_flags, calibration_flags, not_verified, precision_flags
 from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.given import arguments
 from adaptrt.cli.tracing import traced_hooks
@@ -44,6 +44,11 @@ class ConvertCommand(Command):
                 formatter.write_text("The same as: adaptrt convert")
 
 
+def not_iterating(nms: str) -> tuple[str, ...]:
+    """The parameters that do not fit a kind of NMS."""
+    return () if nms == "cluster" else ("nms_rounds",)
+
+
 @click.command("convert", cls=ConvertCommand, examples=EXAMPLES)
 @click.argument("source", shell_complete=complete_files)
 @option("--config", metavar="FILE", is_eager=True, expose_value=False, callback=use_config, section=FILES, help="A TOML file of these options; those on the command line take precedence. The report of a conversion (best.report.json) repeats it.")  # fmt: skip
@@ -76,7 +81,7 @@ class ConvertCommand(Command):
     "--simplify/--no-simplify", default=True, section=EXPORT, help="Simplify the graph with onnxsim.  [default: yes]"
 )
 @precision_flags(EXPORT)
-@option("--nms", metavar="[KIND]", is_flag=False, flag_value="cluster", section=NMS, help="Append NMS to the graph; place this option after SOURCE. cluster: ordinary operators, for every runtime; onnx: NonMaxSuppression; efficient: plugin EfficientNMS_TRT, for TensorRT 8 and 10.  [default: no NMS; without KIND: cluster]")  # fmt: skip
+@option("--nms", metavar="[KIND]", is_flag=False, flag_value="cluster", section=NMS, overrules=not_iterating, help="Append NMS to the graph; place this option after SOURCE. cluster: ordinary operators, for every runtime; onnx: NonMaxSuppression; efficient: plugin EfficientNMS_TRT, for TensorRT 8 and 10.  [default: no NMS; without KIND: cluster]")  # fmt: skip
 @option("--nms-rounds", type=int, metavar="N", section=NMS, help="Rounds of KIND cluster: exact for chains of up to N+1 overlapping boxes.  [default: 20]")  # fmt: skip
 @option("--nms-candidates", type=int, metavar="N", section=NMS, help="Number of highest-scoring boxes that enter NMS.  [default: 1000]")  # fmt: skip
 @option("--nms-schema", metavar="NAME", section=NMS, help="converged: with the output nms_converged; efficient: only the four outputs of EfficientNMS.  [default: converged]")  # fmt: skip
@@ -84,7 +89,7 @@ class ConvertCommand(Command):
 @option("--embed-preprocess", is_flag=True, section=EXPORT, help="Move the normalization of images into the graph; its input becomes uint8 [N, height, width, channels], RGB.")  # fmt: skip
 @calibration_flags
 @build_flags
-@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, overrules=not_verified, help="How thoroughly to verify.  [default: full]")  # fmt: skip
 @option("--diagnose", is_flag=True, section=PROOF, help="If ONNX Runtime or a built file differs, compare the tensors inside and name the first that differs.")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to trace, verify and draw on.")

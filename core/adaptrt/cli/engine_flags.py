@@ -11,7 +11,7 @@ import click
 
 from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.framework import option
-from adaptrt.cli.precision_switches import core_switches, switched
+from adaptrt.cli.precision_switches import LABELED, core_switches, not_quantizing, switched
 
 if TYPE_CHECKING:
     from adaptrt.specs import BuildOptions
@@ -21,6 +21,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 ENGINE, INT8 = "Engine", "Quantization"
+
+
+def not_verified(verify: str) -> Sequence[str]:
+    """The parameters that do not fit ``--verify none``."""
+    return (*LABELED, "require") if verify == "none" else ()
 
 
 def precision_flags(section: str) -> Callable[[F], F]:
@@ -44,6 +49,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--precision",
             metavar="NAME",
             section=section,
+            overrules=not_quantizing,
             shell_complete=complete_precisions,
             help="Precision of the engine: fp32, tf32, fp16, bf16, int8 (with --calib, or a file with Q/DQ nodes to build), or a "
             "plugin's precision; --NAME is short for --precision NAME. best.onnx stays float32.  [default: fp32]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -33,6 +33,8 @@ class Option(click.Option):
 
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
         self._help: Callable[[], str] | None = kwargs.pop("help") if callable(kwargs.get("help")) else None
+        self.overrules: Callable[[Any], Iterable[str]] | None = kwargs.pop("overrules", None)
+        """The parameters that do not fit a value: ignored if only variables or a file set them."""
         super().__init__(*args, **kwargs)
         self.section = section
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ _GIVEN = "adaptrt.given"
 @dataclass(frozen=True)
 class Given:
     """``typed``: the arguments as given. ``variables``: those that no typed option replaces. ``settled``: the parameters whose
-    values either decides."""
+    values either decides, or that do not fit these values."""
 
     typed: tuple[str, ...]
     variables: tuple[Variable, ...] = ()
@@ -43,20 +44,21 @@ class Switches:
 def read_given(ctx: click.Context, command: click.Command, args: Sequence[str]) -> Given:
     """The arguments with the variables that are in effect, and their general options switched on.
 
-    An option on the command line replaces its variable, and that of an option that it is a short form of.
+    An option on the command line replaces its variable, and those of options that it is a short form of or does not fit.
     """
     ctx.meta[_GIVEN] = given = Given(tuple(args))
     if ctx.resilient_parsing:
         return given
-    _, _, order = command.make_parser(ctx).parse_args(list(args))
+    values, _, order = command.make_parser(ctx).parse_args(list(args))
     options = [one for one in order if isinstance(one, click.Option)]
     if any(name in ctx.help_option_names for one in options for name in one.opts):
         return given
     path = ctx.command_path.split()
-    typed_here = {_settles(one) for one in options}
+    typed_here = _settled(options, values)
     found = variables_of(path[1:] if ctx.parent is not None else path, command.params)
     variables = tuple(one for one in found if _settles(one.option) not in typed_here)
-    settled = frozenset(typed_here | {_settles(one.option) for one in variables})
+    values, _, _ = command.make_parser(ctx).parse_args([word for one in variables for word in one.words])
+    settled = typed_here | _settled([one.option for one in variables], values)
     ctx.meta[_GIVEN] = given = Given(tuple(args), variables, settled)
     if (switches := ctx.find_object(Switches)) is not None:
         switches.turn_on(given.words)
@@ -82,6 +84,16 @@ def is_settled(ctx: click.Context, parameter: click.Parameter) -> bool:
 def _given(ctx: click.Context) -> Given:
     given = ctx.meta.get(_GIVEN)
     return given if isinstance(given, Given) else Given(())
+
+
+def _settled(options: Iterable[click.Option], values: Mapping[str, Any]) -> frozenset[str | None]:
+    """The parameters that these options decide with their values, as they were given."""
+    found: set[str | None] = set()
+    for one in options:
+        found.add(_settles(one))
+        if (overrules := getattr(one, "overrules", None)) is not None:
+            found.update(overrules(values.get(str(one.name))))
+    return frozenset(found)
 
 
 def _settles(parameter: click.Parameter) -> str | None:

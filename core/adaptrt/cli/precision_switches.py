@@ -14,6 +14,17 @@ from adaptrt.specs.registry import core_names
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PREFIX = "precision_"
+_QUANTIZING = ("calib", "calib_images", "calib_batch", "calib_method", "calib_cache", "keep_fp16", "quantize_also")
+LABELED = ("data", "data_images", "data_limit", "max_loss")
+
+
+def not_quantizing(precision: str) -> Sequence[str]:
+    """The parameters that do not fit a precision that is not quantized."""
+    from adaptrt.specs.precisions import PRECISIONS
+
+    if precision not in PRECISIONS or PRECISIONS.find(precision).form == "qdq":
+        return ()
+    return (*_QUANTIZING, *LABELED)
 
 
 class PrecisionSwitch(Option):
@@ -24,6 +35,7 @@ class PrecisionSwitch(Option):
 
     def __init__(self, names: Sequence[str], *, precision: str, section: str, **kwargs: Any) -> None:
         super().__init__(names, section=section, help=f"--precision {precision}", is_flag=True, **kwargs)
+        self.overrules = lambda _: not_quantizing(precision)
 
     def sibling(self, name: str) -> Option | None:
         """The switch ``name`` of a precision that a plugin adds. Distributions are searched only for an unknown option."""

@@ -12,6 +12,7 @@ from adaptrt.cli.engine_flags import (
     calibration_flags,
     calibration_from_flags,
     data_from_flags,
+    not_verified,
     precisions_from_flags,
 )
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
@@ -51,7 +52,7 @@ EXAMPLES = (
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
 @calibration_flags
-@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with FILE.  [default: full]")  # fmt: skip
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, overrules=not_verified, help="How thoroughly to compare with FILE.  [default: full]")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless the file is verified.")  # fmt: skip
 @general_options
 @click.pass_context

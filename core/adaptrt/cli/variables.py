@@ -1,7 +1,8 @@
 """Every long option of a command can be set by an environment variable, ``ADAPTRT_COMMAND_OPTION``: ``ADAPTRT_CONVERT_IMGSZ=640``
 is ``--imgsz=640`` for `convert`, ``ADAPTRT_PACKAGE_TRITON_OUTPUT=models`` is ``--output=models`` for `package triton`.
 
-- An option on the command line replaces its variable, and a variable replaces what ``--config`` says.
+- An option on the command line replaces its variable, and a variable replaces what ``--config`` says. It also replaces
+  options that it excludes: ``--verify none`` those of labels and ``--require``, ``--fp16`` those of calibration.
 - A switch is 1 or 0; ``--verbose`` takes a number. An empty variable is not set.
 - An option that can be repeated takes several values, separated and quoted as in a shell: ``ADAPTRT_CONVERT_SET="conf=0.4 iou=0.6"``.
 - Options that trust a file, or name code to load, are accepted only on the command line.

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.errors import UsageError, did_you_mean, in_shell
 from adaptrt.graph.lint.source_locations import source_location_of
 from adaptrt.graph.model_file import node_name, write_model
 from adaptrt.graph.passes.clean import scope_of
@@ -130,7 +130,7 @@ def require_tensors(wanted: Iterable[str], tensors: Sequence[GraphTensor], file:
         if name not in named:
             raise UsageError(
                 f"{file} has no tensor, node or module {name!r}.",
-                hint=f"{did_you_mean(name, list(named))} To list them: adaptrt inspect {file} --graph",
+                hint=f"{did_you_mean(name, list(named))} To list them: adaptrt inspect {in_shell(file)} --graph",
             )
         found.append(named[name])
     return list(dict.fromkeys(found))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import ImageError, ModelError, OutputError, UsageError, nearest_file
+from adaptrt.errors import ImageError, ModelError, OutputError, UsageError, in_shell, nearest_file
 from adaptrt.pipeline.output import output_error
 from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.specs import ModelSpec
@@ -92,7 +92,7 @@ def _spec_of(model: Path, backend: Backend) -> ModelSpec:
     if spec is None:
         raise ModelError(
             f"{model.name} has no adaptrt spec: its pre- and postprocessing are unknown.",
-            hint=f"Add one with adaptrt adopt {model.name}, or convert the checkpoint with adaptrt convert.",
+            hint=f"Add one with adaptrt adopt {in_shell(model)} -o new.onnx, or convert the checkpoint with adaptrt convert.",
         )
     if not spec.outputs or any(not output.dims for output in spec.outputs):
         if not runs_onnx(backend):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from adaptrt.errors import ModelError, ShapeError, UsageError
+from adaptrt.errors import ModelError, ShapeError, UsageError, in_shell
 from adaptrt.literals import literal_value
 from adaptrt.options import fill_options, option_names
 from adaptrt.pipeline.mmdeploy import Deployed, read_deployed
@@ -342,7 +342,7 @@ def add_spec(source: Path, path: Path, said: Adoption, params: Mapping[str, Any]
 
     file = read_onnx(source)
     if file.spec is not None:
-        raise UsageError(f"{source.name} already has a spec.", hint=f"To see it: adaptrt inspect {source.name}")
+        raise UsageError(f"{source.name} already has a spec.", hint=f"To see it: adaptrt inspect {in_shell(source)}")
     if file.external:
         raise UsageError(
             f"{source.name} stores its weights in other files ({file.external[0]}).",

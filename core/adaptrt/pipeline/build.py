@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph, words_of
-from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError
+from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError, in_shell
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.onnxfile.reader import OnnxFile
@@ -115,7 +115,7 @@ class BuildJob:
             raise UsageError(
                 f"{source.name} contains no preprocessing, so it cannot be calibrated on images.",
                 hint="Specify the decoder of its outputs (--decoder yolo), or write a copy that contains it: adaptrt adopt "
-                f"{source.name} -o new.onnx; or pass preprocessed inputs: --calib inputs.npz",
+                f"{in_shell(source)} -o new.onnx; or pass preprocessed inputs: --calib inputs.npz",
             )
         if calibration is None and not self.job.session.quantizers():
             require_quantized(file, self.job.precision)

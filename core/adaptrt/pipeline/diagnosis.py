@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.errors import AdaptrtError, OutputError
 from adaptrt.pipeline.layers.request import EAGER, InputRequest
+from adaptrt.request import NmsRequest
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job
@@ -44,8 +46,6 @@ def diagnosis_command(job: Job) -> str:
     compared = job.compared
     if not words or compared is None:
         return ""
-    if not job.writes_onnx:
-        words += ["--to", ",".join(("onnx", *job.request.to))]
     folder = Path(FOLDER)
 
     def name(path: Path) -> str:
@@ -62,7 +62,8 @@ def diagnosis_command(job: Job) -> str:
     origin = _origin_flags(job.request) if compared.reference is None else []
     onnx = ["--onnx", name(compared.onnx)] if compared.onnx is not None else []
     image = ["--image", str(job.request.image)] if job.request.image is not None else []
-    return f"{shlex.join(words)} && {shlex.join(['adaptrt', 'compare', *files, *onnx, *origin, *image])}"
+    code = _code_flags(job.request)
+    return f"{shlex.join(words)} && {shlex.join(['adaptrt', 'compare', *files, *onnx, *origin, *image, *code])}"
 
 
 def diagnose(job: Job) -> LayerComparison:
@@ -135,19 +136,29 @@ def _again(job: Job) -> list[str]:
         return []
     if not words or words[0].startswith("adaptrt."):
         return []
-    kept: list[str] = []
-    skip = 0
-    for word in words:
-        flag = word.partition("=")[0]
-        if skip:
-            skip -= 1
-        elif flag in _WITHOUT:
-            skip = _WITHOUT[flag] if "=" not in word else 0
-        elif not (word.startswith("-o") and len(word) > 2):  # -oFILE
-            kept.append(word)
     output = job.request.output
     name = output.name if output is not None and output != job.destination.folder else ""
-    return [*kept, "--verify", "none", "-o", f"{FOLDER}/{name}"]
+    to = [] if job.writes_onnx else ["--to", ",".join(("onnx", *job.request.to))]
+    return with_options(words, ["--verify", "none", "-o", f"{FOLDER}/{name}", *to])
+
+
+def with_options(words: Sequence[str], added: Sequence[str]) -> list[str]:
+    """A command line without the options that do not fit a job without verification, and with others.
+
+    Of variables and a ``--config`` file, such options are ignored because of ``--verify none``.
+    """
+    kept: list[str] = []
+    rest = list(words)
+    while rest and rest[0] != "--":
+        word = rest.pop(0)
+        flag = word.partition("=")[0]
+        if flag in _WITHOUT:
+            del rest[: _WITHOUT[flag] if "=" not in word else 0]
+            if kept[-1:] == ["--nms"]:  # the next word would be its value
+                kept[-1] = f"--nms={NmsRequest().kind}"
+        elif not (word.startswith("-o") and len(word) > 2):  # -oFILE
+            kept.append(word)
+    return [*kept, *added, *rest]
 
 
 def _origin_flags(request: Request) -> list[str]:
@@ -157,3 +168,11 @@ def _origin_flags(request: Request) -> list[str]:
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     words += ["--trust-checkpoint"] if request.trust_checkpoint else []
     return words + (["--plugins", str(request.plugins_file)] if request.plugins_file is not None else [])
+
+
+def _code_flags(request: Request) -> list[str]:
+    """The code that the files need: libraries, and that inside of an engine."""
+    words: list[str] = []
+    for flag, libraries in (("--ort-custom-ops", request.ort_custom_ops), ("--plugin-lib", request.build.plugin_libs)):
+        words += [word for library in libraries for word in (flag, str(library))]
+    return words + (["--allow-host-code"] if request.build.version_compatible else [])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaptrt.errors import EngineError, GraphError, ModelError, UsageError, nearest_file
+from adaptrt.errors import EngineError, GraphError, ModelError, UsageError, in_shell, nearest_file
 from adaptrt.specs.backends import Backend, backend_of, model_suffixes
 from adaptrt.specs.registry import skipped_plugins
 
@@ -77,8 +76,8 @@ def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
 def convert_first(path: Path) -> str:
     """The hint if a checkpoint, or an image, is passed instead of a converted model."""
     if path.suffix.lower() in _IMAGES:
-        return f"It is an image: the converted model comes first, as in adaptrt predict FILE.onnx {path.name}"
-    return f"Convert a checkpoint first: adaptrt convert {shlex.quote(str(path))}"
+        return f"It is an image: the converted model comes first, as in adaptrt predict FILE.onnx {in_shell(path)}"
+    return f"Convert a checkpoint first: adaptrt convert {in_shell(path)}"
 
 
 def _is_source(path: Path) -> bool:
@@ -95,7 +94,7 @@ def not_onnx(path: Path, detail: str = "") -> GraphError:
     if _is_source(path):
         hint = convert_first(path)
     elif _is_built(path):
-        hint = f"A built file contains no ONNX graph. To show its contents: adaptrt inspect {path.name}"
+        hint = f"A built file contains no ONNX graph. To show its contents: adaptrt inspect {in_shell(path)}"
     else:
         hint = "Check that the file is complete, or convert the model again."
     return GraphError(f"{path.name} is not a readable ONNX file{detail and f': {detail}'}.", hint=hint)

@@ -102,12 +102,16 @@ def test_a_wrong_file_is_named_with_its_key(adaptrt: Any, text: str, message: st
     assert "conversion.toml" in result.err
 
 
-def test_the_page_of_a_report_is_answered_with_the_report(adaptrt: Any) -> None:
-    Path("best.report.html").write_text("<!doctype html>")
-    result = adaptrt("convert", "--config", "best.report.html")
+@pytest.mark.parametrize("page", ["my models/best.report.html", "my models/best.report.HTM", "my models/best.report.1"])
+def test_the_page_of_a_report_is_answered_with_the_report(adaptrt: Any, page: str) -> None:
+    Path("my models").mkdir()
+    Path(page).write_text("<!DOCTYPE html>")
+    result = adaptrt("convert", "--config", page)
     assert result.code == 2
-    assert "is a page" in result.err
-    assert "best.report.json" in result.err
+    assert "is the page of a report" in result.err
+    assert "Use the JSON report: --config 'my models/best.report.json'\n" in result.err
+    Path("my models", "best.report.json").write_text(Report("a", "b", command="").to_json())
+    assert "next to it: --config 'my models/" in adaptrt("convert", "--config", page).err
 
 
 def test_a_missing_file_is_an_error(adaptrt: Any) -> None:
@@ -185,6 +189,41 @@ def test_a_precision_on_the_command_line_replaces_that_of_the_file(
 ) -> None:
     found = requested(tmp_path / "conversion.toml", f'source = "best.pt"\nadapter = "tiny"\n{line}\n', *words)
     assert found.precision == precision
+
+
+INT8 = 'precision = "int8"\ncalib = "train"\ncalib-images = 64\nquantize-also = "MatMul"\n'
+LABELED = 'data = "val.json"\ndata-images = "val"\ndata-limit = 100\nmax-loss = 0.5\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "left"),
+    [
+        (f'{INT8}{LABELED}require = "verified"', ["--verify", "none"], {"calibration", "quantize_also", "precision"}),
+        (f"{INT8}{LABELED}", ["--fp16"], {"precision"}),
+        (f"{INT8}{LABELED}", ["--precision", "fp16"], {"precision"}),
+        (f"{INT8}{LABELED}", ["--int8"], {"precision", "calibration", "quantize_also", "data"}),
+        ('nms = "cluster"\nnms-rounds = 5', ["--nms", "onnx"], {"nms"}),
+        ('nms = "cluster"\nnms-rounds = 5', ["--nms", "cluster"], {"nms"}),
+    ],
+)
+@pytest.mark.parametrize("level", ["command line", "variable"])
+def test_what_does_not_fit_a_stronger_option_is_ignored(
+    file: str, words: list[str], left: set[str], level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if level == "variable":
+        option, value = words if len(words) == 2 else (words[0], "1")
+        monkeypatch.setenv(f"ADAPTRT_CONVERT_{option.strip('-').upper()}", value)
+        words = []
+    found = requested(tmp_path / "conversion.toml", f'source = "best.pt"\nadapter = "tiny"\n{file}\n', *words)
+    default = Request("best.pt", "tiny")
+    assert {name for name in vars(default) if getattr(found, name) != getattr(default, name)} - {"verify"} == left
+
+
+def test_options_of_one_level_conflict(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--calib is for int8"):
+        requested(tmp_path / "conversion.toml", "adapter = 'tiny'\n", "best.pt", "--fp16", "--calib", "train")
+    with pytest.raises(UsageError, match="--calib is for int8"):
+        requested(tmp_path / "conversion.toml", "adapter = 'tiny'\nfp16 = true\ncalib = 'train'\n", "best.pt")
 
 
 @pytest.mark.parametrize(

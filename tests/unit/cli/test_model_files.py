@@ -102,9 +102,11 @@ def test_an_image(adaptrt: Any, command: str) -> None:
 
 @pytest.mark.parametrize("command", GRAPHS)
 def test_an_engine_is_no_graph(adaptrt: Any, command: str) -> None:
-    result = call(adaptrt, command, "street.engine")
+    Path("my model").mkdir()
+    Path("my model", "street.engine").write_bytes(Path("street.engine").read_bytes())
+    result = call(adaptrt, command, "my model/street.engine")
     assert result.code == 7
-    assert "adaptrt inspect street.engine" in result.err
+    assert "adaptrt inspect 'my model/street.engine'\n" in result.err
 
 
 def test_an_empty_engine(adaptrt: Any) -> None:

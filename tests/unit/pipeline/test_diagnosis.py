@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from copying_backend import BACKEND
 from small_convnet import write_convnet
 
 import adaptrt
 from adaptrt import VerificationError
 from adaptrt.cli.boundary import run
 from adaptrt.cli.main import cli
+from adaptrt.pipeline.diagnosis import with_options
+from adaptrt.report import Report
 
 Install = Callable[..., str]
 SPOILS = """
@@ -47,7 +50,10 @@ def called(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
 
 
 @pytest.mark.full
-def test_the_printed_command_finds_where_link_3_goes_wrong(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_command_finds_where_link_3_goes_wrong(
+    spoiled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ADAPTRT_BUILD_REQUIRE", "verified")
     code, text = called(list(BUILD), capsys)
     assert code == 9
     found = re.search(r"first tensor that differs:\n(adaptrt build .* && adaptrt compare .*)", text)
@@ -82,9 +88,38 @@ def test_in_python_the_argument_is_named(spoiled: Path) -> None:
     assert "diagnose=True" in str(caught.value.hint)
 
 
+def as_typed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return words
+
+
+def in_variables(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for flag, value in zip(words[::2], words[1::2], strict=True):
+        monkeypatch.setenv(f"ADAPTRT_CONVERT_{flag.strip('-').upper()}", value)
+    return []
+
+
+def in_a_file(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    Path("options.toml").write_text(toml(words))
+    return ["--config", "options.toml"]
+
+
+def in_a_report(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    Path("earlier.report.json").write_text(Report("detector", "tiny", command="", conversion=toml(words)).to_json())
+    return ["--config", "earlier.report.json"]
+
+
+def toml(words: list[str]) -> str:
+    return "\n".join(f"{flag.strip('-')} = {value!r}" for flag, value in zip(words[::2], words[1::2], strict=True))
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("given", [as_typed, in_variables, in_a_file, in_a_report])
 def test_link_2_is_compared_with_the_model_itself(
-    tiny: str, install_extension: Install, capsys: pytest.CaptureFixture[str]
+    given: Callable[..., list[str]],
+    tiny: str,
+    install_extension: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A graph pass that computes something else; the command names the model as the user did."""
     install_extension(
@@ -100,7 +135,8 @@ def test_link_2_is_compared_with_the_model_itself(
             return [GraphPass(name="spoil", order=900, reason="to see it fail", run=spoil)]
         """,
     )
-    words = ["convert", "--adapter", "tiny", "detector", "--verify", "quick", "--to", "onnx", "--no-cache"]
+    options = ["--adapter", "tiny", "--verify", "quick", "--to", "onnx", "--require", "verified"]
+    words = ["convert", *given(options, monkeypatch), "--no-cache", "--", "detector"]
     code, text = called(words, capsys)
     assert code == 9, text
     found = re.search(r"first tensor that differs:\n(adaptrt convert .* && adaptrt compare .*)", text)
@@ -111,16 +147,28 @@ def test_link_2_is_compared_with_the_model_itself(
     assert code == 0, text
     code, text = called(second, capsys)
     assert code == 9, text
-    code, text = called([*words, "--diagnose"], capsys)
+    code, text = called(["convert", "--diagnose", *words[1:]], capsys)
     assert code == 9
     assert "compared with eager" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("best.pt --data val --verify=quick --require verified -v", "best.pt -v --verify none"),
+        ("-oout.onnx --output=a -o b best.pt", "best.pt --verify none"),
+        ("--int8 --nms --data val best.pt", "--int8 --nms=cluster best.pt --verify none"),
+        ("--nms --int8 -- best.pt", "--nms --int8 --verify none -- best.pt"),
+        ("-- --data", "--verify none -- --data"),
+    ],
+)
+def test_options_that_need_verification_are_left_out(words: str, kept: str) -> None:
+    assert with_options(words.split(), ["--verify", "none"]) == kept.split()
 
 
 @pytest.fixture
 def shifted(fake_distribution: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A backend whose files give something else than the graphs that they are built from."""
-    from copying_backend import BACKEND
-
     from adaptrt.specs.backends import BACKENDS
     from adaptrt.specs.registry import forget_declared
 
@@ -140,8 +188,11 @@ def test_link_4_is_compared_with_the_graph_it_was_built_from(
 ) -> None:
     """The command writes the file that failed, and compares it with the graph in ONNX Runtime."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(BACKEND, "build_options", ("plugin_libs",), raising=False)
+    monkeypatch.setattr(BACKEND, "check_options", lambda options, target: None, raising=False)
     write_convnet(Path("net.onnx"))
-    words = ["build", "net.onnx", "--to", "copying", "--no-cache"]
+    Path("layers.so").touch()
+    words = ["build", "net.onnx", "--to", "copying", "--no-cache", "--plugin-lib", "layers.so"]
     code, text = called(words, capsys)
     assert code == 9, text
     assert "Link 4" in text
@@ -149,6 +200,7 @@ def test_link_4_is_compared_with_the_graph_it_was_built_from(
     assert found is not None, text
     first, second = (shlex.split(part)[1:] for part in found[1].split(" && "))
     assert second[:3] == ["compare", "net.onnx", "unverified/net.copy.bin"]
+    assert second[-2:] == ["--plugin-lib", "layers.so"]
     assert called(first, capsys)[0] == 0
     assert Path("unverified/net.copy.bin").is_file()
     code, text = called(second, capsys)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.onnxruntime.saturation import int8_saturates
-from adaptrt.errors import DependencyError, ModelError, UsageError
+from adaptrt.errors import DependencyError, ModelError, UsageError, in_shell
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.specs.runners import TensorInfo
 
@@ -163,7 +163,7 @@ def _load_failure(text: str, path: Path) -> tuple[str, str]:
         found = re.search(pattern, text)
         if found is not None:
             return found[0], hint
-    return text.splitlines()[0], f"To inspect the file: adaptrt inspect {path.name}"
+    return text.splitlines()[0], f"To inspect the file: adaptrt inspect {in_shell(path)}"
 
 
 def _providers(device: str) -> list[Any]:

@@ -18,7 +18,7 @@ from adaptrt.backends.tensorrt.manifest import (
     find_manifest,
     rebuild_line,
 )
-from adaptrt.errors import AdaptrtError, EngineError, printable
+from adaptrt.errors import AdaptrtError, EngineError, in_shell, printable
 from adaptrt.quantities import duration, file_size
 from adaptrt.specs.descriptions import Description, Node, Tensor
 
@@ -35,7 +35,7 @@ def describe(path: Path) -> Description:
     if header is not None:
         description.kind = "TensorRT engine with Ultralytics' header"
         description.metadata = {key: str(value) for key, value in header.items()}
-        description.warnings.append(f"Other TensorRT tools cannot read it: adaptrt engine unwrap {path.name}")
+        description.warnings.append(f"Other TensorRT tools cannot read it: adaptrt engine unwrap {in_shell(path)}")
         return description
     manifest = find_manifest(path)
     if manifest is None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adaptrt.errors import EngineError
+from adaptrt.errors import EngineError, in_shell
 from adaptrt.literals import literal_value
 from adaptrt.specs import ModelSpec
 
@@ -47,7 +47,8 @@ def wrap(path: Path, destination: Path, header: dict[str, Any]) -> None:
     """Write the header followed by the plan."""
     if read_header(path)[0] is not None:
         raise EngineError(
-            f"{path.name} already has an Ultralytics header.", hint="Remove it first: adaptrt engine unwrap"
+            f"{path.name} already has an Ultralytics header.",
+            hint=f"Remove it first: adaptrt engine unwrap {in_shell(path)}",
         )
     text = json.dumps(header).encode("utf-8")
     with path.open("rb") as source, destination.open("wb") as target:

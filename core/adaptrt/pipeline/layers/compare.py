@@ -209,7 +209,9 @@ class _Pair:
     def _named(self) -> list[str]:
         from adaptrt.graph.tensors import require_tensors
 
-        names = require_tensors(self._request.outputs, self._aligned.tensors, self._subject.title)
+        title = self._subject.title
+        file = next((one for one in self._request.files if Path(one).name == title), title)
+        names = require_tensors(self._request.outputs, self._aligned.tensors, file)
         missing = next((name for name in names if name not in {*self._aligned.names, *self._aligned.outputs}), None)
         if missing is not None:
             raise UsageError(

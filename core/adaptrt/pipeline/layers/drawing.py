@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.errors import ModelError, UsageError
+from adaptrt.errors import ModelError, UsageError, in_shell
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
@@ -302,7 +302,7 @@ def _pair_of(title: str, pairs: Sequence[PairComparison], path: Path) -> PairCom
     compared = ", ".join(f"{pair.reference} with {pair.subject}" for pair in pairs) or "nothing"
     raise UsageError(
         f"{path.name} compares {compared}, not {title}.",
-        hint=f"Compare it: adaptrt compare best.onnx {title} --json > {path.name}",
+        hint=f"Compare it: adaptrt compare best.onnx {in_shell(title)} --json > {in_shell(path)}",
     )
 
 

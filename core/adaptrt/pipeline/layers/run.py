@@ -68,7 +68,7 @@ def run(request: RunRequest) -> Tensors:
             if request.outputs:
                 from adaptrt.graph.tensors import require_tensors
 
-                names = require_tensors(request.outputs, subject.tensors, request.file.name)
+                names = require_tensors(request.outputs, subject.tensors, str(request.file))
             own = [name for name in names if name in subject.outputs]
             inside = [name for name in names if name not in own]
             found: list[dict[str, NDArray[Any]]] = []

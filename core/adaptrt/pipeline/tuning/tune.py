@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.errors import UsageError, VerificationError
+from adaptrt.errors import UsageError, VerificationError, in_shell
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
 from adaptrt.pipeline.calibration import CalibrationImages, calibration_data, choose_images
 from adaptrt.pipeline.job import Documents, Job, run_job
@@ -101,7 +101,7 @@ class TuneJob:
         if spec is None or not has_predictions(job.precision, spec):
             raise UsageError(
                 f"{source.name} contains no preprocessing and no decoder, so its predictions cannot be compared.",
-                hint=f"Write a copy that does: adaptrt adopt {source.name} -o new.onnx",
+                hint=f"Write a copy that does: adaptrt adopt {in_shell(source)} -o new.onnx",
             )
         job.report.spec, job.report.opset = spec, file.opset
         job.report.operators["final"] = dict(file.operators.most_common())

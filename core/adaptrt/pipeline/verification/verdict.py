@@ -37,7 +37,7 @@ def require_verdict(report: Report, required: str) -> None:
         return
     raise VerificationError(
         f"The result is {report.verdict.word}, but --require {required} is set.",
-        hint=f"Missing: {'; '.join(report.verdict.missing)}."
+        hint=f"Missing: {'; '.join(one.rstrip('.') for one in report.verdict.missing)}."
         if report.verdict.missing
         else "No model file was written.",
     )

@@ -42,7 +42,8 @@ class Graph:
                 work(context, stream)
         except EngineError as error:
             problem = error
-        code, graph = api.cudaStreamEndCapture(stream)
+        finally:  # also after Ctrl-C: the stream would take no other work
+            code, graph = api.cudaStreamEndCapture(stream)
         if problem is not None or code != api.cudaError_t.cudaSuccess:
             api.cudaGetLastError()
             raise CaptureError(str(problem.message if problem else cuda.error(code, "capture the engine").message))

@@ -257,18 +257,17 @@ class Lane:
             name = self.engine.name
             self.warnings.append(f"{name} was built without profile sharing: one context per profile, no CUDA graphs.")
             return None
-        context = BoundContext(self.engine, bare, plan.profile)
-        context.take_shapes(plan)
-        context.bind(addresses, tuple(buffer.pointer for buffer in self.static_outputs()))
-        # TensorRT's setup on the first run cannot be captured
-        own = self.stream.handle
-        if stream != own:
-            Completion(self._events, stream).wait_on(own)
-        context.enqueue(own)
-        self.cuda.synchronize(own)
+        context, own = BoundContext(self.engine, bare, plan.profile), self.stream.handle
         try:
+            context.take_shapes(plan)
+            context.bind(addresses, tuple(buffer.pointer for buffer in self.static_outputs()))
+            # TensorRT's setup on the first run cannot be captured
+            if stream != own:
+                Completion(self._events, stream).wait_on(own)
+            context.enqueue(own)
+            self.cuda.synchronize(own)
             graph = Graph(self.cuda, context, own, work)
-        except EngineError:
+        except BaseException:
             context.close()
             raise
         self.graphs.keep(key or (plan, addresses), graph)

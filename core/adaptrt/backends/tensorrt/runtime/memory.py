@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
+from adaptrt.errors import EngineError
 
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.engine import EngineTensor
@@ -131,7 +132,7 @@ class DevicePool:
         self.stream = Stream(cuda)
         """A stream for work outside of calls: a lane's stream may be capturing for another thread."""
         self._pool = cuda.new_pool()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may free a block inside of it
         self._outgrown: list[tuple[int, int]] = []
 
     def allocate(self, size: int, stream: int, what: str) -> OwnedBlock:
@@ -229,7 +230,12 @@ class PinnedPool:
                 self._free.move_to_end(room)
             self._lent += room
             self._most = max(self._most, self._lent)
-        return PinnedBlock(self, pointer or self.cuda.malloc_host(room), room)
+        try:
+            return PinnedBlock(self, pointer or self.cuda.malloc_host(room), room)
+        except EngineError:
+            with self._lock:
+                self._lent -= room
+            raise
 
     def array(self, block: PinnedBlock, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The contents of the block, owned by the caller; copied to pageable memory if the caller holds too much pinned memory."""

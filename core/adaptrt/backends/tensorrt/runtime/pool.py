@@ -28,6 +28,8 @@ class LanePool:
         self._lent: dict[int, tuple[Lane, object]] = {}
         self._all: list[Lane] = []
         self._made = 0
+        self._waiting = 0
+        """Threads that wait for a lane, and get one before others: else a thread would take back what it has released, again and again."""
         self._closed = False
         self.warnings: list[str] = []
 
@@ -44,13 +46,14 @@ class LanePool:
                 lent = self._lent.pop(thread, None)
                 if lent is not None:
                     return lent[0]
-            deadline = None
-            while not self._free:
+            deadline, ahead = None, self._waiting
+            while len(self._free) <= ahead:
                 if self._made < self._limit:
                     self._made += 1
                     break
                 deadline = deadline or time.monotonic() + _PATIENCE
-                if not self._freed.wait(deadline - time.monotonic()):
+                ahead = 0
+                if not self._wait(deadline - time.monotonic()):
                     raise EngineError(
                         f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
                         hint="Release borrowed outputs, or allow more contexts: contexts=8",
@@ -66,7 +69,7 @@ class LanePool:
         with self._lock:
             if self._closed:
                 raise self._is_closed()
-            if self._free:
+            if len(self._free) > self._waiting:
                 return self._free.pop()
             if self._made >= self._limit:
                 return None
@@ -75,6 +78,17 @@ class LanePool:
             return self._create()
         except NoSharingError:
             return None
+
+    def _wait(self, seconds: float) -> bool:
+        """For a lane, with the lock held; ``False``: in vain."""
+        self._waiting += 1
+        try:
+            return self._freed.wait(seconds)
+        except BaseException:  # Ctrl-C, perhaps after this thread was notified
+            self._freed.notify()
+            raise
+        finally:
+            self._waiting -= 1
 
     def release(self, lane: Lane) -> None:
         with self._lock:
@@ -106,7 +120,7 @@ class LanePool:
                 return
             self._closed = True
             self._freed.notify_all()
-            while len(self._free) + len(self._lent) < len(self._all):
+            while len(self._free) + len(self._lent) < self._made:
                 self._freed.wait(_PATIENCE)
             lanes, self._all = self._all, []
             self._free.clear()
@@ -127,6 +141,7 @@ class LanePool:
             with self._lock:
                 self._made -= 1
                 self._limit = self._made
+                self._freed.notify()
                 self.warnings.append(
                     f"{self._name} was built without profile sharing: one context per profile, so calls are serialized."
                 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adaptrt.backends.tensorrt.runtime import lanes
+from adaptrt.backends.tensorrt.runtime.contexts import BoundContext
 from adaptrt.backends.tensorrt.runtime.graphs import GraphCache, fastest
 from adaptrt.errors import EngineError
 
@@ -129,6 +130,26 @@ def test_an_engine_that_cannot_be_captured_runs_without(bench, images):
         np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
     assert len(runner.warnings) == 1
     assert "without CUDA graphs" in runner.warnings[0]
+
+
+def test_an_interrupted_capture_leaves_its_stream_usable(bench, images, monkeypatch):
+    """Ctrl-C in a capture ends one call, and no context is lost."""
+    runner, x, enqueue = bench.open(), images(), BoundContext.enqueue
+
+    def interrupted(context, stream):
+        if stream in bench.gpu.capturing:
+            raise KeyboardInterrupt
+        enqueue(context, stream)
+
+    runner.run({"images": x})
+    with monkeypatch.context() as patch:
+        patch.setattr(BoundContext, "enqueue", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run({"images": x})
+    for _ in range(3):
+        np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
+    assert bench.gpu.counts["launch"] == 3
+    assert runner._engine._in_use[0] == 2, "one of the lane, one of its graph"
 
 
 def test_without_graphs_none_is_made(bench, images, on_device):

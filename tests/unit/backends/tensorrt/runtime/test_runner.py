@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 import fake_gpu
 import numpy as np
 import pytest
+from patience import HANG
 
 from adaptrt.errors import DependencyError, EngineError, ModelError, ShapeError, UsageError
 
@@ -47,6 +49,37 @@ def test_layers_are_timed_and_later_calls_are_not(bench, images):
 def test_a_transposed_numpy_array_is_taken(bench, images):
     x = images().transpose(0, 1, 3, 2)
     np.testing.assert_array_equal(bench.open().run({"images": x})["output0"], 2 * x + 1)
+
+
+def test_page_locked_memory_that_cannot_be_had_does_not_count(bench, monkeypatch):
+    runner = bench.open()
+    before = runner._pinned._lent
+    monkeypatch.setattr(runner._cuda.api, "cudaHostAlloc", lambda *_: (fake_gpu.Code.cudaErrorMemoryAllocation, 0))
+    for _ in range(3):
+        with pytest.raises(EngineError, match="out of memory"):
+            runner._pinned.allocate(1 << 25)
+    assert runner._pinned._lent == before
+
+
+def test_the_garbage_collector_may_free_outputs_at_any_time(bench):
+    """Also in a thread that is about to free others."""
+    runner = bench.open()
+    pool = runner._device_pool
+    block = pool.allocate(8, pool.stream.handle, "an output")
+    block.readers |= {pool.stream.handle, runner._pinned.stream.handle}
+    cycle = [block]
+    cycle.append(cycle)
+    del block, cycle
+
+    def free():
+        with pool._lock:
+            gc.collect()
+
+    thread = threading.Thread(target=free, daemon=True)
+    thread.start()
+    thread.join(HANG)
+    assert not thread.is_alive()
+    assert len(pool._outgrown) == 1
 
 
 def test_an_input_in_page_locked_memory_is_not_copied_on_the_host(bench, images, monkeypatch):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import fake_gpu
 import numpy as np
 import pytest
-from patience import HANG
+from patience import HANG, wait_until
 
 from adaptrt.backends.tensorrt.runtime import pool as pools
 from adaptrt.backends.tensorrt.runtime.engine import NoSharingError
@@ -106,6 +106,74 @@ def test_close_waits_for_calls():
     assert lane.closed
     with pytest.raises(EngineError, match="closed"):
         pool.acquire()
+
+
+def waiting(pool, other):
+    """A call of another thread, which waits for a lane."""
+    before = len(pool._freed._waiters)
+    call = other.submit(pool.acquire)
+    wait_until(lambda: len(pool._freed._waiters) > before, "the other thread's call")
+    return call
+
+
+@pytest.mark.parametrize("again", ["acquire", "acquire_free"])
+def test_a_thread_that_waits_comes_before_the_one_that_makes_room(again):
+    """Else the latter takes the lane back each time, before the other thread has awoken."""
+    pool = make_pool(1)
+    lane = pool.acquire()
+    with ThreadPoolExecutor(1) as other:
+        call = waiting(pool, other)
+        call.add_done_callback(lambda call: pool.release(call.result()))
+        with pool._lock:  # the other thread is not awake yet
+            pool.release(lane)
+            found = getattr(pool, again)()
+        assert call.done() == (again == "acquire")
+        assert found is (lane if again == "acquire" else None)
+        assert call.result(HANG) is lane
+
+
+def test_a_call_that_ends_while_it_waits_gives_way(monkeypatch):
+    """After Ctrl-C, when a lane was meant for it."""
+    pool = make_pool(1)
+    lane, wait = pool.acquire(), pool._freed.wait
+
+    def interrupted(seconds):
+        monkeypatch.setattr(pool._freed, "wait", wait)
+        wait(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool._freed, "wait", interrupted)
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        calls = [waiting(pool, first), waiting(pool, second)]
+        pool.release(lane)
+        with pytest.raises(KeyboardInterrupt):
+            calls[0].result(HANG)
+        assert calls[1].result(HANG) is lane
+    pool.release(lane)
+    assert pool.acquire() is lane
+
+
+def test_close_waits_for_a_lane_that_is_being_made():
+    going, may_end = threading.Event(), threading.Event()
+
+    def make():
+        if not pool.lanes:
+            return FakeLane()
+        going.set()
+        assert may_end.wait(HANG)
+        return FakeLane()
+
+    pool = make_pool(2, make)
+    first = pool.acquire()
+    with ThreadPoolExecutor(1) as other:
+        call = other.submit(pool.acquire)
+        assert going.wait(HANG)
+        pool.release(first)
+        threading.Timer(0.02, may_end.set).start()
+        call.add_done_callback(lambda call: pool.release(call.result()))
+        pool.close()
+        assert first.closed
+        assert call.result(HANG).closed
 
 
 @pytest.mark.parametrize("outputs", ["host", "owned", "borrowed"])

@@ -23,7 +23,7 @@ from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
 from adaptrt.pipeline.call_thread import CallThread
 from adaptrt.pipeline.image_threads import Spread, core_failed, helping_threads
-from adaptrt.pipeline.runner_batches import RunnerBatches, up_to
+from adaptrt.pipeline.runner_batches import RunnerBatches, Written, up_to
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.decoders import decoder_of, is_own
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
@@ -149,24 +149,23 @@ class BatchPipeline:
         if self._preparer is None:
             return self._begin(images, spec)()
         with self._preparer.calling as calls:
-            if calls > _SEPARATE and len(images) == 1:
-                found = self._result_of_thread(images[0], spec)
-                if found is not None:
-                    return found._replace(images=images)
+            if calls > _SEPARATE and len(images) == 1 and self._of(spec).fills_buffer and not self._preparer.has_loan():
+                return self._result_of_thread(images[0], spec)._replace(images=images)
             return self._begin(images, spec)()
 
-    def _result_of_thread(self, image: Any, spec: ModelSpec) -> BatchResult | None:
-        """``None``: this thread has to run it, since it borrowed memory or the CPU preprocesses."""
-        known = self._of(spec)
-        if self._preparer is None or self._thread is None or not known.fills_buffer or self._preparer.has_loan():
-            return None
-        if not is_on_device(image):
+    def _result_of_thread(self, image: Any, spec: ModelSpec) -> BatchResult:
+        """Of the thread that runs calls of others; of this one if the CPU preprocesses."""
+        assert self._preparer is not None
+        assert self._thread is not None
+        known, on_device = self._of(spec), is_on_device(image)
+        if not on_device:
             image = self.ahead(image, spec)
-            if isinstance(image, np.ndarray) and image.nbytes < _LARGE:
-                return self._thread.result([image], known)
+        given: Sequence[Any] | Written | None = [image]
         # this thread copies what is large while others run; on a GPU, other libraries have a current stream in each thread
-        written = self._preparer.write([image], known)
-        return None if written is None else self._thread.result(written, known)
+        if on_device or not isinstance(image, np.ndarray) or image.nbytes >= _LARGE:
+            given = self._preparer.write([image], known)
+        found = None if given is None else self._thread.result(given, known)
+        return self._begin([image], spec)() if found is None else found
 
     @property
     def overlaps(self) -> bool:

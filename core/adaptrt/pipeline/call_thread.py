@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.forks import prepare_forks
 from adaptrt.pipeline.runner_batches import Written
 
 if TYPE_CHECKING:
@@ -48,11 +49,15 @@ class CallThread:
 
     def __init__(self, batches: RunnerBatches) -> None:
         self._batches = batches
+        self._stopped = False
+        self.forked()
+        _all.add(self)
+        prepare_forks(self)
+
+    def forked(self) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopped = False
-        _all.add(self)
 
     def result(self, image: Written | Sequence[Any], known: Known) -> BatchResult | None:
         """Wait for the result of one image; ``None``: the CPU has to preprocess."""
@@ -60,7 +65,7 @@ class CallThread:
         with self._lock:
             if self._stopped:
                 raise RuntimeError("the interpreter is ending")
-            if self._thread is None or not self._thread.is_alive():  # a forked process has no threads
+            if self._thread is None:
                 thread = threading.Thread(target=self._run, name="adaptrt-calls", daemon=True)
                 thread.start()
                 self._thread = thread

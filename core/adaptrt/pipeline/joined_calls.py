@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.forks import prepare_forks
 from adaptrt.specs.runners import is_on_device
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class JoinedCalls:
         ahead: Callable[[Any, ModelSpec], Any] | None = None,
     ) -> None:
         self._begin, self._size, self._at_once, self._ahead = begin, size, at_once, ahead
+        self.forked()
+        prepare_forks(self)
+
+    def forked(self) -> None:
         self._waiting: deque[_Call] = deque()
         self._beginning = False
         self._running: list[int] = []

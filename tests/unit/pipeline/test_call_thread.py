@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from patience import HANG
+from forked import forks, succeeds_in_fork
+from patience import HANG, wait_until
 
 from adaptrt.pipeline import call_thread
 from adaptrt.pipeline.call_thread import CallThread
@@ -141,6 +142,28 @@ def test_a_thread_that_cannot_start_fails_only_its_call(monkeypatch: pytest.Monk
         with pytest.raises(RuntimeError, match="can't start"):
             thread.result([1], CORE)  # type: ignore[arg-type]
     assert thread.result([2], CORE) == 2  # type: ignore[arg-type]
+
+
+@forks
+def test_a_forked_process_begins_another_thread() -> None:
+    """Whatever the threads of its parent were doing."""
+
+    class Blocked(Batches):
+        def write(self, images: Any, known: Any) -> Any:
+            if images == ["blocks"]:
+                entered.set()
+                assert may_end.wait(HANG)
+            return super().write(images, known)
+
+    entered, may_end = threading.Event(), threading.Event()
+    thread = CallThread(Blocked())  # type: ignore[arg-type]
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(thread.result, [value], CORE) for value in ("blocks", "waits")]  # type: ignore[arg-type]
+        assert entered.wait(HANG)
+        wait_until(lambda: not thread._calls.empty(), "the second call")
+        assert succeeds_in_fork(lambda: thread.result([3], CORE) == 3, [thread._lock])  # type: ignore[arg-type, comparison-overlap]
+        may_end.set()
+        assert [call.result(HANG) for call in calls] == ["blocks", "waits"]
 
 
 def test_a_failed_call_keeps_no_image() -> None:

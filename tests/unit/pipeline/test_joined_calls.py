@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from forked import forks, succeeds_in_fork
 from patience import HANG, wait_until
 
 from adaptrt import ModelSpec
@@ -97,6 +98,21 @@ def test_a_large_batch_has_one_of_few_sizes(pool: ThreadPoolExecutor) -> None:
     assert runs.batches[1:] == [list(range(1, 9)), list(range(9, 15))]
     runs.go.release()
     assert [call.result(HANG).predictions[0] for call in calls] == [2 * image for image in range(15)]
+
+
+@forks
+def test_a_forked_process_waits_for_no_batch_of_its_parent(pool: ThreadPoolExecutor) -> None:
+    runs = Runs()
+    joined = JoinedCalls(runs, 4)
+    calls = start(pool, joined, runs, range(2))
+
+    def call() -> bool:
+        runs.go.release()
+        return joined(7, SPEC).predictions == [14]  # type: ignore[comparison-overlap]
+
+    assert succeeds_in_fork(call, [joined._lock])
+    runs.go.release(2)
+    assert [call.result(HANG).predictions for call in calls] == [[0], [2]]
 
 
 def test_other_parameters_are_another_batch(pool: ThreadPoolExecutor) -> None:

@@ -23,6 +23,8 @@ class Cuda:
     def __init__(self, device: int) -> None:
         self.api = import_cudart()
         self.device = device
+        self.forked = False
+        """In a process that was forked from the one that started CUDA: it does not work there."""
         self.capturing = threading.RLock()
         """Held during a capture, when device synchronization is not allowed."""
         self._ok = self.api.cudaError_t.cudaSuccess
@@ -246,8 +248,8 @@ class Cuda:
         return pinned
 
     def freed(self, answer: tuple[Any, ...], doing: str) -> None:
-        """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects."""
-        if answer[0] != self.api.cudaError_t.cudaErrorCudartUnloading:
+        """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects, and in forked processes."""
+        if answer[0] != self.api.cudaError_t.cudaErrorCudartUnloading and not self.forked:
             self.check(answer, doing)
 
     def _describe(self, code: Any) -> str:

@@ -30,7 +30,7 @@ class LanePool:
         self._made = 0
         self._waiting = 0
         """Threads that wait for a lane, and get one before others: else a thread would take back what it has released, again and again."""
-        self._closed = False
+        self._closed = self._forked = False
         self.warnings: list[str] = []
 
     @property
@@ -113,6 +113,16 @@ class LanePool:
                 self._free.append(lane)
                 self._freed.notify()
 
+    def require_open(self) -> None:
+        if self._closed:
+            raise self._is_closed()
+
+    def forked(self) -> None:
+        """In a forked process, where no lane can be used or freed."""
+        self._lock = threading.RLock()
+        self._freed = threading.Condition(self._lock)
+        self._closed = self._forked = True
+
     def close(self) -> None:
         """Wait for calls in progress, then free all lanes."""
         with self._lock:
@@ -156,4 +166,9 @@ class LanePool:
         return lane
 
     def _is_closed(self) -> EngineError:
+        if self._forked:
+            return EngineError(
+                f"{self._name} was loaded before this process was forked, and CUDA does not work in forked processes.",
+                hint="Start the process with multiprocessing.get_context('spawn'), and load the model there.",
+            )
         return EngineError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")

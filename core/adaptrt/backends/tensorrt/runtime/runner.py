@@ -26,6 +26,7 @@ from adaptrt.backends.tensorrt.runtime.layer_times import layer_times
 from adaptrt.backends.tensorrt.runtime.memory import Completion, DevicePool, Events, PinnedPool
 from adaptrt.backends.tensorrt.runtime.pool import LanePool
 from adaptrt.errors import ModelError, UsageError, did_you_mean
+from adaptrt.forks import prepare_forks
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.layouts import BoxFilter
 from adaptrt.specs.runners import TensorInfo
@@ -118,6 +119,12 @@ class TensorRTRunner:
             self._images = DeviceImages(self._engine, self._events, self._pinned, capability, decodes=gpu_jpeg)
         self._pool = LanePool(self._new_lane, contexts, path.name)
         self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
+        prepare_forks(self)
+
+    def forked(self) -> None:
+        """In a forked process, where CUDA does not work: calls raise an ``EngineError``."""
+        self._cuda.forked = True
+        self._pool.forked()
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -146,6 +153,7 @@ class TensorRTRunner:
 
     def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """An uninitialized array in page-locked memory; ``run`` copies it to the device without another copy."""
+        self._pool.require_open()
         return self._pinned.input_array(shape, np.dtype(dtype))
 
     def decoded(self, images: Sequence[Any]) -> Sequence[Any]:
@@ -156,6 +164,7 @@ class TensorRTRunner:
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
+        self._pool.require_open()
         return self._images.batch(spec, rows) if self._images is not None else None
 
     def handed_over(self, image: Any) -> Any:

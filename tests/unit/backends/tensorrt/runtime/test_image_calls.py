@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import forks, succeeds_in_fork
 
 from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.backends.tensorrt.runtime import placed_images
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 from adaptrt.backends.tensorrt.runtime.ways import FastestWay
-from adaptrt.errors import ImageError
+from adaptrt.errors import EngineError, ImageError
 from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.processing import Processing
+from adaptrt.vision import images as vision_images
 from adaptrt.vision.images import write_image
 from adaptrt.vision.transforms import transform_batch
 
@@ -255,6 +257,60 @@ def test_a_thread_that_has_borrowed_outputs_runs_its_next_call_itself(
 
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(calls, range(8)))
+
+
+def test_a_file_is_read_once_although_the_cpu_preprocesses_it(
+    opened: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    _, runner = opened
+    runner._images, model = None, Model(runner, SPEC, Path("best.engine"))
+    image, read, reads = pixels(0, SIZES[0]), vision_images.read_image, []
+    file = write_image(tmp_path / "image.png", image)
+
+    def counted(given: Any, *options: Any) -> Any:
+        if isinstance(given, Path):
+            reads.append(given)
+        return read(given, *options)
+
+    monkeypatch.setattr(vision_images, "read_image", counted)
+    np.testing.assert_array_equal(model(file)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
+    assert reads == [file]
+
+
+@forks
+@pytest.mark.parametrize("separate", [0, 4])
+@pytest.mark.parametrize("join", [1, 4])
+def test_an_engine_says_that_it_does_not_work_in_a_forked_process(
+    opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, join: int, separate: int
+) -> None:
+    """CUDA does not. Nothing waits there for what threads of the parent were doing, and no work is given to the GPU."""
+    monkeypatch.setattr(batches, "_SEPARATE", separate)
+    gpu, runner = opened
+    model, image = Model(runner, SPEC, Path("best.engine"), join_calls=join), pixels(0, SIZES[0])
+    model(image)
+    calls = [
+        lambda: model(image),
+        lambda: model([image] * 20),
+        lambda: runner.run({"images": values([image], SPEC)}),
+        lambda: runner({"images": values([image], SPEC)}),
+        lambda: runner.input_array((3,), np.uint8),
+    ]
+
+    def fails(call: Any) -> bool:
+        with pytest.raises(EngineError, match=r"best.engine was loaded before this process was forked"):
+            call()
+        return True
+
+    def all_fail() -> bool:
+        monkeypatch.setattr(gpu, "view", None)
+        found = [fails(call) for call in calls]
+        model.close()
+        return all(found)
+
+    assert model._pipeline._thread is not None
+    assert succeeds_in_fork(all_fail, [runner._pool._lock, model._pipeline._thread._lock])
+    np.testing.assert_array_equal(model(image)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
 
 
 def test_ordinary_memory_is_asked_about_once_in_a_while(

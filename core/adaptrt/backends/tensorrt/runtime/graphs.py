@@ -29,7 +29,7 @@ class Graph:
         api = cuda.api
         self._cuda = cuda
         self._context = context
-        self.hits = 0
+        self.hits = self._launchable = 0
         # relaxed: another thread, or the garbage collector in this one, may allocate and free meanwhile
         cuda.check(
             api.cudaStreamBeginCapture(stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed), "capture"
@@ -56,8 +56,16 @@ class Graph:
 
     def close(self) -> None:
         """Destroy the graph; it must not be running."""
-        self._cuda.freed(self._cuda.api.cudaGraphExecDestroy(self._launchable), "destroy a graph")
+        self._destroy()
         self._context.close()
+
+    def _destroy(self) -> None:
+        launchable, self._launchable = self._launchable, 0
+        if launchable:
+            self._cuda.freed(self._cuda.api.cudaGraphExecDestroy(launchable), "destroy a graph")
+
+    def __del__(self) -> None:
+        self._destroy()
 
 
 class GraphCache:

@@ -25,7 +25,8 @@ class LanePool:
         self._lock = threading.RLock()  # the garbage collector may end a loan inside of it
         self._freed = threading.Condition(self._lock)
         self._free: list[Lane] = []
-        self._lent: dict[int, tuple[Lane, object]] = {}
+        self._lent: dict[threading.Thread, tuple[Lane, object]] = {}
+        """Not by the thread's number, which another thread gets once it has ended."""
         self._all: list[Lane] = []
         self._made = 0
         self._waiting = 0
@@ -38,12 +39,11 @@ class LanePool:
         return tuple(self._all)
 
     def acquire(self) -> Lane:
-        thread = threading.get_ident()
         with self._lock:
             if self._closed:
                 raise self._is_closed()
             if self._lent:
-                lent = self._lent.pop(thread, None)
+                lent = self._lent.pop(threading.current_thread(), None)
                 if lent is not None:
                     return lent[0]
             deadline, ahead = None, self._waiting
@@ -98,13 +98,13 @@ class LanePool:
     def lend(self, lane: Lane, loan: object) -> None:
         """Leave the lane with the calling thread, until its next call or ``end_loan``."""
         with self._lock:
-            self._lent[threading.get_ident()] = (lane, loan)
+            self._lent[threading.current_thread()] = (lane, loan)
 
     def has_loan(self) -> bool:
         """Whether the next call of this thread gets the lane that it has."""
-        return threading.get_ident() in self._lent
+        return bool(self._lent) and threading.current_thread() in self._lent
 
-    def end_loan(self, thread: int, loan: object) -> None:
+    def end_loan(self, thread: threading.Thread, loan: object) -> None:
         """No-op if the thread has made another call since: that call ended this loan."""
         with self._lock:
             lane, latest = self._lent.get(thread, (None, None))

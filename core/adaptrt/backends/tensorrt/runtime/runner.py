@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from threading import get_ident
+from threading import current_thread
 from typing import Any, Literal
 
 import numpy as np
@@ -246,7 +246,7 @@ class TensorRTRunner:
             plan = self._plan(views)
             if ownership == "owned":
                 return lane.run_device(plan, views, given)
-            arrays = lane.run_device(plan, views, given, partial(self._pool.end_loan, get_ident(), loan))
+            arrays = lane.run_device(plan, views, given, partial(self._pool.end_loan, current_thread(), loan))
             lend = True
             return arrays
         finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import fake_gpu
 import numpy as np
 import pytest
 
-from adaptrt.backends.tensorrt.runtime import lanes
+from adaptrt.backends.tensorrt.runtime import TensorRTRunner, lanes
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext
 from adaptrt.backends.tensorrt.runtime.graphs import GraphCache, fastest
 from adaptrt.errors import EngineError
@@ -150,6 +152,17 @@ def test_an_interrupted_capture_leaves_its_stream_usable(bench, images, monkeypa
         np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
     assert bench.gpu.counts["launch"] == 3
     assert runner._engine._in_use[0] == 2, "one of the lane, one of its graph"
+
+
+def test_graphs_of_an_engine_that_was_not_closed_are_destroyed(bench, images):
+    runner = TensorRTRunner(bench.path)
+    for _ in range(2):
+        runner.run({"images": images()})
+    assert bench.gpu.graphs
+    del runner
+    gc.collect()
+    assert not bench.gpu.graphs
+    assert not bench.gpu.used()
 
 
 def test_without_graphs_none_is_made(bench, images, on_device):

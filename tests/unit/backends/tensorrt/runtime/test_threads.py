@@ -61,10 +61,30 @@ def test_a_loan_ends_with_the_next_call_of_the_thread_or_explicitly():
     assert pool.acquire() is lane
     later = object()
     pool.lend(lane, later)
-    pool.end_loan(threading.get_ident(), loan)  # an old one: means nothing
+    pool.end_loan(threading.current_thread(), loan)  # an old one: means nothing
     assert not pool._free
-    pool.end_loan(threading.get_ident(), later)
+    pool.end_loan(threading.current_thread(), later)
     assert pool._free == [lane]
+
+
+def test_a_loan_of_a_thread_that_has_ended_stays():
+    """Another thread gets its number."""
+    pool, lanes, numbers = make_pool(), [], []
+
+    def borrow():
+        numbers.append(threading.get_ident())
+        lanes.append(pool.acquire())
+        if len(lanes) == 1:
+            pool.lend(lanes[0], object())
+
+    while len(numbers) < 2 or numbers[-1] != numbers[0]:
+        if len(lanes) > 1:
+            pool.release(lanes.pop())
+        thread = threading.Thread(target=borrow)
+        thread.start()
+        thread.join()
+        del thread
+    assert lanes[1] is not lanes[0]
 
 
 def test_a_lane_that_fails_leaves_room():

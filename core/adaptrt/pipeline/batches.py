@@ -167,6 +167,10 @@ class BatchPipeline:
         found = None if given is None else self._thread.result(given, known)
         return self._begin([image], spec)() if found is None else found
 
+    def has_loan(self) -> bool:
+        """Whether this thread has to run its next call itself, since the runner has lent it memory until then."""
+        return self._preparer is not None and self._preparer.has_loan()
+
     @property
     def overlaps(self) -> bool:
         """Whether ``begin`` returns before the batch has run."""

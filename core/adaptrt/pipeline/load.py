@@ -81,7 +81,10 @@ class Model:
         largest = self.largest_batch
         if 0 < len(batch) <= largest:
             joined = self._joined if len(batch) == 1 else None
-            found = self._pipeline.result(batch, spec) if joined is None else joined(batch[0], spec)
+            if joined is None or self._pipeline.has_loan():
+                found = self._pipeline.result(batch, spec)
+            else:
+                found = joined(batch[0], spec)
             self.last_warnings = found.problems
             return list(found.predictions), found.timing
         predictions: list[Predictions] = []

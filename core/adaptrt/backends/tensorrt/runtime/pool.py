@@ -31,6 +31,8 @@ class LanePool:
         self._made = 0
         self._waiting = 0
         """Threads that wait for a lane, and get one before others: else a thread would take back what it has released, again and again."""
+        self._in_vain = False
+        """Whether a thread has waited in vain since a lane was released: others need not, one after another in the thread of their calls."""
         self._closed = self._forked = False
         self.warnings: list[str] = []
 
@@ -51,9 +53,10 @@ class LanePool:
                 if self._made < self._limit:
                     self._made += 1
                     break
-                deadline = deadline or time.monotonic() + _PATIENCE
+                deadline = deadline or time.monotonic() + (0 if self._in_vain else _PATIENCE)
                 ahead = 0
                 if not self._wait(deadline - time.monotonic()):
+                    self._in_vain = True
                     raise EngineError(
                         f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
                         hint="Release borrowed outputs, or allow more contexts: contexts=8",
@@ -93,6 +96,7 @@ class LanePool:
     def release(self, lane: Lane) -> None:
         with self._lock:
             self._free.append(lane)
+            self._in_vain = False
             self._freed.notify()
 
     def lend(self, lane: Lane, loan: object) -> None:
@@ -110,8 +114,7 @@ class LanePool:
             lane, latest = self._lent.get(thread, (None, None))
             if lane is not None and latest is loan:
                 del self._lent[thread]
-                self._free.append(lane)
-                self._freed.notify()
+                self.release(lane)
 
     def require_open(self) -> None:
         if self._closed:

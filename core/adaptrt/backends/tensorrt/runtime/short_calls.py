@@ -67,6 +67,6 @@ def short_calls() -> ShortCalls | None:
     for name in ("cuda.bindings.driver", "cuda.cuda"):
         try:
             return ShortCalls(importlib.import_module(name))
-        except (ImportError, AttributeError, LookupError):
+        except (ImportError, AttributeError, LookupError, RuntimeError):  # the last if the driver has no such function
             continue
     return None

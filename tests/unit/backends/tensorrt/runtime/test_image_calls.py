@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from forked import forks, succeeds_in_fork
+from patience import HANG, wait_until
 
 from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.backends.tensorrt.runtime import placed_images
+from adaptrt.backends.tensorrt.runtime import pool as pools
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 from adaptrt.backends.tensorrt.runtime.ways import FastestWay
 from adaptrt.errors import EngineError, ImageError
@@ -257,6 +259,25 @@ def test_a_thread_that_has_borrowed_outputs_runs_its_next_call_itself(
 
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(calls, range(8)))
+
+
+@pytest.mark.parametrize("join", [1, 4])
+def test_a_thread_that_has_borrowed_outputs_waits_for_no_call_that_waits_for_it(
+    opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, join: int
+) -> None:
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    monkeypatch.setattr(pools, "_PATIENCE", HANG)
+    _, runner = opened
+    runner._pool._limit = 1
+    model, image = Model(runner, SPEC, Path("best.engine"), join_calls=join), pixels(0, SIZES[0])
+    expected = values([image], SPEC)[0]
+    borrowed = runner({"images": expected[None]}, outputs="borrowed")
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(model, image)
+        wait_until(lambda: runner._pool._waiting == 1, "the call without a context")
+        np.testing.assert_array_equal(model(image)[0].arrays["same"], expected)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(other.result(HANG)[0].arrays["same"], expected)
+    del borrowed
 
 
 def test_a_file_is_read_once_although_the_cpu_preprocesses_it(

@@ -76,7 +76,11 @@ def test_the_driver_copies_pageable_memory_without_the_lock(
     assert PIXELS.nbytes in copied
 
 
-@pytest.mark.parametrize("answer", ["no driver", "no function", "fails"])
+def raised(*_: Any) -> Any:
+    raise RuntimeError('Function "cuGetProcAddress_v2" not found')
+
+
+@pytest.mark.parametrize("answer", ["no driver", "old driver", "no function", "fails"])
 def test_without_the_driver_cuda_python_does_everything(
     make_bench: Callable[..., Any], on_device: Any, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
@@ -85,6 +89,8 @@ def test_without_the_driver_cuda_python_does_everything(
     driver = sys.modules["cuda.bindings.driver"]
     if answer == "no driver":
         monkeypatch.delattr(driver, "cuGetProcAddress")
+    elif answer == "old driver":
+        monkeypatch.setattr(driver, "cuGetProcAddress", raised)
     elif answer == "no function":
         monkeypatch.setattr(driver, "cuGetProcAddress", lambda *_: (fake_gpu.Code.cudaErrorInvalidValue, 0, 1))
     else:

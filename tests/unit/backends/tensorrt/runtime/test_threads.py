@@ -47,8 +47,12 @@ def test_when_all_are_busy_callers_wait_then_hear_why(monkeypatch):
     lane = pool.acquire()
     with pytest.raises(EngineError, match="All 1 contexts of best.engine"):
         pool.acquire()
-    threading.Timer(0.02, pool.release, [lane]).start()
     monkeypatch.setattr(pools, "_PATIENCE", HANG)
+    with pytest.raises(EngineError, match="All 1 contexts of best.engine"):
+        pool.acquire()  # at once: none was released since
+    pool.release(lane)
+    assert pool.acquire() is lane
+    threading.Timer(0.02, pool.release, [lane]).start()
     assert pool.acquire() is lane
 
 

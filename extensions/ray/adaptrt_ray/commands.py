@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt import UsageError
+from adaptrt import PluginError, UsageError
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult
 from adaptrt.specs.variables import without_options
 from adaptrt_ray.cluster import connected, import_ray
@@ -26,7 +26,8 @@ CHECK = 0.5  # seconds between two looks at a process: a canceled task ends it
 def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOptions) -> Iterator[CommandResult]:
     """The result of each command when it has ended, anywhere on the cluster; those that run end when the iterator is closed.
 
-    Files, and the folder of this process, must be at the same paths on every machine.
+    A command whose worker or machine ended runs once more. If Ray ends on this machine, this is a ``PluginError``. Files, and the
+    folder of this process, must be at the same paths on every machine.
     """
     if limits.gpus:
         raise UsageError(
@@ -39,14 +40,20 @@ def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOpt
     needs = {"num_cpus": 1, "num_gpus": int(bool(own.gpus)), "max_retries": 0}
     with connected(ray, own.address, slots, gpus=own.gpus):
         task = ray.remote(**needs, **({"memory": limits.memory} if limits.memory else {}))(run)
-        waiting, running = list(commands), dict[Any, Command]()
+        waiting, running, lost = list(commands), dict[Any, Command](), set[str]()
         try:
             while waiting or running:
                 while waiting and len(running) < slots:
                     command = waiting.pop(0)
                     running[task.remote(command, sys.executable, str(Path.cwd()))] = command
                 for done in ray.wait(list(running))[0]:
-                    yield _result(ray, done, running.pop(done))
+                    command = running.pop(done)
+                    result = _result(ray, done, command, again=command.name not in lost)
+                    if result is None:
+                        lost.add(command.name)
+                        waiting.append(command)
+                    else:
+                        yield result
         finally:
             for one in running:
                 ray.cancel(one)
@@ -75,10 +82,17 @@ def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
             raise
 
 
-def _result(ray: Any, done: Any, command: Command) -> CommandResult:
+def _result(ray: Any, done: Any, command: Command, *, again: bool) -> CommandResult | None:
+    """``None``: the worker or its machine ended, which says nothing about the command; it can run ``again``."""
     try:
         return CommandResult(command.name, *ray.get(done))
+    except ray.exceptions.LocalRayletDiedError as error:
+        raise PluginError(
+            "Ray has ended on this machine.", hint="Run the same command again: finished conversions are kept."
+        ) from error
     except ray.exceptions.RayError as error:
+        if again and isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)):
+            return None
         with command.log.open("a", encoding="utf-8") as log:
             log.write(f"\nThe Ray task failed: {error}\n")
         return CommandResult(command.name, 1, 0.0)

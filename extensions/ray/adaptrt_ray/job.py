@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -40,18 +41,22 @@ def run_job(
         paths = ray.data.from_items(
             [{"path": os.fsencode(name)} for name in given], override_num_blocks=min(blocks, len(given))
         )
-        found = paths.map_batches(
-            Actor,
-            fn_constructor_args=(str(model.absolute()), _for_actors(options)),
-            compute=ray.data.ActorPoolStrategy(size=count),
-            batch_size=own.images,
-            **({"num_gpus": 1} if own.gpus else {"num_cpus": 1}),
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            found = paths.map_batches(
+                Actor,
+                fn_constructor_args=(str(model.absolute()), _for_actors(options)),
+                compute=ray.data.ActorPoolStrategy(size=count),
+                batch_size=own.images,
+                **({"num_gpus": 1} if own.gpus else {"num_cpus": 1}),
+                max_restarts=-1,
+                max_task_retries=1,  # by default without end: an image that ends its actor would do so forever
+            )
         warned = set[str]()
         for batch in _batches(found):
             for data in batch["result"]:
-                result, warnings = pickle.loads(data)  # made by an actor of this job
-                for text in warnings:
+                result, texts = pickle.loads(data)  # made by an actor of this job
+                for text in texts:
                     if text not in warned:
                         warned.add(text)
                         options.warn(text)
@@ -118,10 +123,15 @@ def _no_warning(text: str) -> None: ...
 
 
 def _batches(found: Any) -> Iterator[Mapping[str, Any]]:
-    from ray.exceptions import RayError
+    from ray.exceptions import RayActorError, RayError
 
     try:
         yield from found.iter_batches(batch_size=None, batch_format="numpy")
+    except RayActorError as error:
+        raise PluginError(
+            f"An actor of the Ray job ended, and so did another one with the same images: {error}",
+            hint="Finished parts are kept. With --executor processes, an image that ends its process becomes a row with an error.",
+        ) from error
     except RayError as error:
         raise PluginError(
             f"The Ray job failed: {str(error).strip().splitlines()[-1]}",

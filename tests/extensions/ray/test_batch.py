@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adaptrt.errors import ImageError, ModelError, UsageError
+from adaptrt.errors import ImageError, ModelError, PluginError, UsageError
 from adaptrt.specs.executors import EXECUTORS, ExecutorOptions, ImageResult
 from adaptrt_ray import RayOptions
 
@@ -79,6 +79,32 @@ def test_closing_early_ends_the_job(cluster: Any, model: Path, images: Path) -> 
     next(iter(found))
     found.close()  # type: ignore[attr-defined]
     assert cluster.is_initialized()
+
+
+CRASHES = """
+import os, signal
+from pathlib import Path
+from adaptrt import hookimpl
+@hookimpl
+def preprocess(image, spec):
+    if image.shape[0] == 40:
+        with open({log!r}, "a") as log:
+            log.write("crash\\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_an_image_that_ends_its_actor_ends_the_job(cluster: Any, model: Path, images: Path, tmp_path: Path) -> None:
+    """It is tried once more; by default, Ray Data would repeat it without end."""
+    log = tmp_path / "log.txt"
+    (tmp_path / "crashes.py").write_text(CRASHES.format(log=str(log)))
+    plugins = tmp_path / "plugins.toml"
+    plugins.write_text("[plugins]\nmodules = ['crashes.py']\n")
+    options = ExecutorOptions(plugins_file=plugins, own=RayOptions(actors=1, images=4))
+    with pytest.raises(PluginError, match="another one with the same images") as caught:
+        list(EXECUTORS.find("ray").run(model, sorted(images.iterdir()), options))
+    assert log.read_text().split() == ["crash", "crash"]
+    assert "--executor processes" in str(caught.value.hint)
 
 
 def test_results_have_the_paths_that_were_given() -> None:

@@ -30,15 +30,21 @@ def executor() -> RunsCommands:
 
 
 def test_commands_run_as_tasks(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the folder of the caller, by relative paths too, with their exit codes; one ends its worker."""
+    """In the folder of the caller, by relative paths too, with their exit codes. One ends its worker, another one only once."""
     monkeypatch.chdir(tmp_path)
+    kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
     commands = [
         command(Path(), "good", "import os, sys; print(os.getcwd()); print('log', file=sys.stderr)"),
         command(Path(), "bad", "raise SystemExit(9)"),
-        command(Path(), "fatal", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"),
+        command(Path(), "fatal", kill),
+        command(
+            Path(),
+            "once",
+            f"import pathlib; pathlib.Path('started').exists() or [pathlib.Path('started').touch(), exec({kill!r})]",
+        ),
     ]
     found = {one.name: one for one in executor().run_commands(commands, CommandLimits(jobs=2), None)}
-    assert {name: one.code for name, one in found.items()} == {"good": 0, "bad": 9, "fatal": 1}
+    assert {name: one.code for name, one in found.items()} == {"good": 0, "bad": 9, "fatal": 1, "once": 0}
     assert Path("good.json").read_text() == f"{tmp_path}\n"
     assert Path("good.txt").read_text() == "log\n"
     assert "The Ray task failed" in Path("fatal.txt").read_text()
@@ -54,6 +60,68 @@ def test_closing_ends_those_that_run(cluster: Any, tmp_path: Path) -> None:
     wait_until(lambda: file.exists() and bool(file.read_text()), "the start of the second command")
     results.close()
     wait_until(lambda: not running(int(file.read_text())), "the end of the second command")
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from adaptrt.errors import AdaptrtError
+from adaptrt.specs.executors import EXECUTORS, CommandLimits
+from adaptrt.sweep.plan import Cell
+from adaptrt.sweep.run import SweepRequest, run_sweep
+
+cells = [Cell(name=name, model="m", values={}, options={"source": name}) for name in ("a", "b")]
+ray = EXECUTORS.find("ray")
+try:
+    run_sweep(SweepRequest(cells=cells, output=Path("swept"), executor=ray, command=(sys.executable, "-c", sys.argv[1])))
+except AdaptrtError as error:
+    sys.exit(f"{error.message} {error.hint}")
+"""
+ENDS_RAY = """
+import os, signal
+worker = os.getppid()
+raylet = int(open(f"/proc/{worker}/stat").read().rpartition(")")[2].split()[1])
+assert "raylet" in open(f"/proc/{raylet}/comm").read()
+os.kill(raylet, signal.SIGKILL)
+print("{}")
+"""
+
+
+def start_sweep(folder: Path, program: str) -> subprocess.Popen[str]:
+    """Two conversions, one after the other, in a program that starts Ray."""
+    words = [sys.executable, "-c", SWEEP, program]
+    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_sweep_continues_after_the_end_of_ray(tmp_path: Path) -> None:
+    """A conversion that did not run has no result, so that the same command runs it."""
+    sweep = start_sweep(tmp_path, ENDS_RAY)
+    try:
+        said = sweep.communicate(timeout=HANG)[1]
+    finally:
+        sweep.kill()
+    assert sweep.returncode == 1
+    assert "Ray has ended on this machine. Run the same command again" in said
+    assert [path.parent.name for path in tmp_path.rglob("result.json")] == ["a"]
+    again = start_sweep(tmp_path, "print('{}')")
+    try:
+        assert again.wait(HANG) == 0
+    finally:
+        again.kill()
+    assert sorted(path.parent.name for path in tmp_path.rglob("result.json")) == ["a", "b"]
+
+
+def test_a_killed_sweep_leaves_no_conversion_behind(tmp_path: Path) -> None:
+    program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000)"
+    sweep = start_sweep(tmp_path, program)
+    file = tmp_path / "pid"
+    try:
+        wait_until(lambda: file.exists() and bool(file.read_text()), "the start of a conversion")
+    finally:
+        sweep.kill()
+    wait_until(lambda: not running(int(file.read_text())), "the end of the conversion")
+    assert not list(tmp_path.rglob("result.json"))
 
 
 def test_a_canceled_command_ends_where_interrupts_are_ignored(tmp_path: Path) -> None:

@@ -149,8 +149,8 @@ def _named_files(value: Any, sources: SourceFiles) -> list[str]:
 
 
 def _distributions(request: Request, session: Session) -> dict[str, list[str]]:
-    """The distributions of plugins, backends and the precision, and what they require, with versions; installed editable,
-    the state of their sources."""
+    """The distributions of plugins, backends and the precision, with the state of their files, and what they require, with
+    versions."""
     brought = [BACKENDS.distribution(one.backend.name) for one in chosen_backends(request)]
     sources = [*session.sources.values(), *brought, PRECISIONS.distribution(request.precision)]
     names = {"adaptrt", *(source.rpartition(" ")[0] for source in sources)} - {""}
@@ -179,10 +179,19 @@ def _requirements(distribution: metadata.Distribution) -> list[str]:
 
 
 def _sources(distribution: metadata.Distribution) -> list[str]:
-    """Path, size and time of each source file of a distribution that is installed editable."""
+    """The state of a distribution's files: those that its version says nothing about, if it is installed from a clone.
+
+    Installed editable: path, size and time of each source file; else the hash of each file as it was installed.
+    """
     folder = _editable(distribution)
     if folder is None:
-        return []
+        lines = (distribution.read_text("RECORD") or "").splitlines()
+        # scripts name the environment, and dist-info the installer
+        return sorted(
+            line
+            for line in lines
+            if "sha256=" in line and not line.startswith(("..", "/")) and ".dist-info/" not in line
+        )
     return [
         f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}"
         for top in _packages(folder)

@@ -168,6 +168,20 @@ def test_sources_of_an_editable_plugin_count(checkpoint: Path, install_extension
     assert key() != base
 
 
+def test_files_of_an_installed_plugin_count(checkpoint: Path, install_extension: Install) -> None:
+    """The same version may be installed again with other code, from a clone for example; where its scripts lie does not matter."""
+    module = install_extension("blur", "")
+    __import__(module)
+    (info,) = Path(str(sys.modules[module].__file__)).parent.glob("*.dist-info")
+    record = info / "RECORD"
+    record.write_text("blur.py,sha256=1,10\n../bin/blur,sha256=1,10\nblur.pyc,,\nblur.dist-info/INSTALLER,sha256=1,3\n")
+    base = key()
+    record.write_text("../../bin/blur,sha256=2,10\nblur.dist-info/INSTALLER,sha256=2,2\nblur.py,sha256=1,10\n")
+    assert key() == base
+    record.write_text("blur.py,sha256=2,10\n")
+    assert key() != base
+
+
 @pytest.mark.parametrize("source", ["detector", "package.module:build", "config.py"])
 def test_code_and_names_are_never_identified_by_their_content(source: str, tiny: str) -> None:
     Path("config.py").write_text("model = 1")

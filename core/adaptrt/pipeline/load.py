@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -60,6 +62,8 @@ class Model:
             begin, at_once = self._pipeline.begin, 2 if self._pipeline.overlaps else 1
             self._joined = JoinedCalls(begin, join_calls, at_once=at_once, ahead=self._pipeline.ahead)
         self._specs: dict[Any, tuple[ModelSpec, ModelSpec]] = {}
+        self._results: WeakKeyDictionary[Generator[FrameResult, None, None], Thread] = WeakKeyDictionary()
+        """Of sources, with the threads that asked for them."""
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
@@ -122,7 +126,9 @@ class Model:
         largest = self.largest_batch
         if batch is not None and not 1 <= batch <= largest:
             raise UsageError(f"batch must be 1 to {largest} for {self.path.name}; got {batch}.")
-        return stream_results(self._pipeline, spec, found, min(batch or len(found), largest))
+        results = stream_results(self._pipeline, spec, found, min(batch or len(found), largest))
+        self._results[results] = current_thread()
+        return results
 
     def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
         """The same object for the same parameters: much is remembered for a spec."""
@@ -160,6 +166,10 @@ class Model:
         return found
 
     def close(self) -> None:
+        """End the results of ``predict`` in this thread, wait for calls of others, and free the model."""
+        for results, thread in list(self._results.items()):
+            if thread is current_thread():  # the runner would wait for what they have started
+                results.close()
         self.runner.close()
 
     def __enter__(self) -> Model:

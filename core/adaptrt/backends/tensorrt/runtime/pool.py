@@ -129,17 +129,18 @@ class LanePool:
     def close(self) -> None:
         """Wait for calls in progress, then free all lanes."""
         with self._lock:
-            if self._closed:
+            if self._forked:
                 return
             self._closed = True
             self._freed.notify_all()
             while len(self._free) + len(self._lent) < self._made:
                 self._freed.wait(_PATIENCE)
-            lanes, self._all = self._all, []
+            lanes, self._all, self._made = self._all, [], 0
             self._free.clear()
             self._lent.clear()
-        for lane in lanes:
-            lane.close()
+            for lane in lanes:
+                lane.close()
+            self._freed.notify_all()
 
     def _new_lane(self) -> Lane:
         try:

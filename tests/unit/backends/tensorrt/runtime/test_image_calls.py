@@ -280,6 +280,19 @@ def test_a_thread_that_has_borrowed_outputs_waits_for_no_call_that_waits_for_it(
     del borrowed
 
 
+def test_a_model_can_be_closed_before_its_results_end(opened: tuple[Any, Any], tmp_path: Path) -> None:
+    """Runs of a generator that is suspended hold contexts, and nothing would go on with it while `close` waits."""
+    _, runner = opened
+    for index in range(8):
+        write_image(tmp_path / f"{index}.png", pixels(index, SIZES[0]))
+    with Model(runner, SPEC, Path("best.engine")) as model:
+        results = model.predict(str(tmp_path))
+        next(results)
+        assert len(runner._pool._free) < len(runner._pool.lanes)
+    assert not list(results)
+    assert not runner._pool.lanes
+
+
 def test_a_file_is_read_once_although_the_cpu_preprocesses_it(
     opened: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,6 +177,22 @@ def test_a_call_that_ends_while_it_waits_gives_way(monkeypatch):
     assert pool.acquire() is lane
 
 
+def test_every_close_waits_for_calls():
+    """What the caller frees afterwards is used by them."""
+    pool, ended = make_pool(), []
+    lane = pool.acquire()
+    with ThreadPoolExecutor(2) as closers:
+        closing = [closers.submit(pool.close) for _ in range(2)]
+        for close in closing:
+            close.add_done_callback(lambda _: ended.append(lane.closed))
+        wait_until(lambda: len(pool._freed._waiters) + len(ended) == 2, "both to wait")
+        pool.release(lane)
+        for close in closing:
+            close.result(HANG)
+    assert ended == [True, True]
+    pool.close()
+
+
 def test_close_waits_for_a_lane_that_is_being_made():
     going, may_end = threading.Event(), threading.Event()
 

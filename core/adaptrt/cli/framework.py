@@ -166,6 +166,11 @@ class Command(click.Command):
 
     def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption) -> click.NoSuchOption:
         name, more = error.option_name, flag_here(error.option_name, self._flags())
+        shorter = (
+            f"--{name.removeprefix('--').partition('-')[2]}"  # --data-images of other commands is --images of evaluate
+        )
+        if not more and shorter in self._flags():
+            more = f"Did you mean {shorter!r}?"
         if not more and (others := _commands_with(name, ctx.find_root())):
             more = f"It is an option of: {', '.join(others)}."
         if not more:

@@ -31,5 +31,5 @@ def new_adapter(name: str, task: str, output: str | None, verbose: int, quiet: b
     It converts a demo network; replace that with your framework.
     """
     folder, files = write_package("adapter", name, output, {"network.py.j2": "{package}/network.py"}, task=task)
-    commands = [f"pip install -e {folder}", f"adaptrt convert --adapter {name} demo", f"pytest {folder}"]
+    commands = [f"pip install -e {folder} pytest", f"adaptrt convert --adapter {name} demo", f"pytest {folder}"]
     show_package(files, commands, quiet=quiet, as_json=as_json)

@@ -22,7 +22,7 @@ def new_backend(name: str, output: str | None, verbose: int, quiet: bool, as_jso
     and a README."""
     folder, files = write_package("backend", name, output, {"backend.py.j2": "{package}/backend.py"})
     commands = [
-        f"pip install -e {folder}",
+        f"pip install -e {folder} pytest",
         f"adaptrt convert --adapter torch MODULE:CALLABLE --shape images=1x3x64x64 --to onnx,{name}",
         f"pytest {folder}",
     ]

@@ -21,5 +21,5 @@ def new_extension(name: str, output: str | None, verbose: int, quiet: bool, as_j
     """Write a small, complete extension NAME, hooks that take part in every conversion: a package with an entry point, a test of the contract
     and a README."""
     folder, files = write_package("extension", name, output, {})
-    commands = [f"pip install -e {folder}", "adaptrt plugins", f"pytest {folder}"]
+    commands = [f"pip install -e {folder} pytest", "adaptrt plugins", f"pytest {folder}"]
     show_package(files, commands, quiet=quiet, as_json=as_json)

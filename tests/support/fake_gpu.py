@@ -32,6 +32,7 @@ class Code(enum.IntEnum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
+    cudaErrorInitializationError = 3
     cudaErrorCudartUnloading = 4
     cudaErrorNotReady = 600
     cudaErrorStreamCaptureUnsupported = 900

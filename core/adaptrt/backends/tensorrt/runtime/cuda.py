@@ -33,7 +33,7 @@ class Cuda:
         if error != self._ok or not count:
             raise EngineError(
                 f"CUDA found no GPU ({self._describe(error)}).",
-                hint="Check the driver with nvidia-smi, and its version.",
+                hint=_HINTS.get(getattr(error, "name", ""), "Check the driver with nvidia-smi, and its version."),
             )
         if not 0 <= device < count:
             raise UsageError(
@@ -260,6 +260,7 @@ class Cuda:
 
 _HINTS = {
     "cudaErrorIllegalAddress": "The CUDA context is lost: restart the process. Possible causes: an input freed too early, or a plugin.",
+    "cudaErrorInitializationError": "CUDA does not work in a process forked from one that uses it: use multiprocessing.get_context('spawn').",
     "cudaErrorInsufficientDriver": "The NVIDIA driver is missing or older than this CUDA: update it.",
     "cudaErrorStreamCaptureUnsupported": "Another thread used the legacy default stream during a capture; cuda_graphs=0 avoids it.",
 }

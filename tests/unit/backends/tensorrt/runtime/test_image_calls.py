@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_gpu
 import numpy as np
 import pytest
 from forked import forks, succeeds_in_fork
@@ -345,6 +347,15 @@ def test_an_engine_says_that_it_does_not_work_in_a_forked_process(
     assert model._pipeline._thread is not None
     assert succeeds_in_fork(all_fail, [runner._pool._lock, model._pipeline._thread._lock])
     np.testing.assert_array_equal(model(image)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
+
+
+def test_an_engine_that_is_loaded_in_a_forked_process_says_so(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench()
+    failed = fake_gpu.Code.cudaErrorInitializationError, 0
+    monkeypatch.setattr(sys.modules["cuda.bindings.runtime"], "cudaGetDeviceCount", lambda: failed)
+    with pytest.raises(EngineError) as error:
+        bench.open()
+    assert "spawn" in str(error.value.hint)
 
 
 def test_ordinary_memory_is_asked_about_once_in_a_while(

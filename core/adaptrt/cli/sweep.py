@@ -70,12 +70,12 @@ def sweep(
     """
     from adaptrt.cli.output import echo_json
     from adaptrt.conversion_file import read_conversion
-    from adaptrt.errors import VerificationError
+    from adaptrt.errors import VerificationError, in_shell
     from adaptrt.rendering.sweeps import sweep_table, write_sweep
     from adaptrt.specs.executors import CommandLimits
     from adaptrt.sweep.bench import bench_of
     from adaptrt.sweep.plan import PAGE, cells_of
-    from adaptrt.sweep.run import SweepRequest, run_sweep
+    from adaptrt.sweep.run import LOG, SweepRequest, run_sweep
     from adaptrt.sweep.table import rows_of
 
     content = read_conversion(
@@ -120,6 +120,8 @@ def sweep(
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         echo(f"{len(failed)} of {len(rows)} conversions failed: {failed[0].name}: {failed[0].text}", err=True)
+        log = Path(output) / failed[0].name / LOG
+        echo(f"--retry-failed runs them again. To see the log: cat {in_shell(log)}", err=True)
         ctx.exit(VerificationError.exit_code)
 
 

@@ -219,6 +219,21 @@ def test_an_executor_for_images_only_is_rejected(
     assert "Use --jobs" in capsys.readouterr().err
 
 
+def test_a_failed_conversion_is_answered_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from adaptrt.cli.boundary import run
+    from adaptrt.cli.main import cli
+
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text('[[models]]\nsource = "missing.pt"\n')
+    assert run(cli, ["sweep", "s.toml", "-o", "my sweep"], "adaptrt") == 9
+    said = capsys.readouterr().err
+    assert "1 of 1 conversions failed: missing: File not found: missing.pt." in said
+    assert "--retry-failed runs them again. To see the log: cat 'my sweep/missing/log.txt'\n" in said
+    assert "missing.pt" in Path("my sweep/missing/log.txt").read_text()
+
+
 def is_running(number: int) -> bool:
     try:
         state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]

@@ -155,3 +155,13 @@ def test_a_preprocessed_input_is_used_as_it_is(adaptrt: Any, net: Path) -> None:
     result = adaptrt("compare", net, net, "--inputs", "in.npz", "--json")
     assert result.json["inputs"] == "in.npz"
     assert result.json["pairs"][0]["rows"][0]["shape"] == [2, 16, 16, 16]
+
+
+def test_an_unknown_tensor_is_looked_up_in_the_file_that_is_compared(adaptrt: Any, net: Path) -> None:
+    """Not in another one of the same name."""
+    Path("other").mkdir()
+    write_convnet(Path("other/net.onnx"))
+    result = adaptrt("compare", net, "other/net.onnx", "--outputs", "bodyy")
+    assert result.code == 2
+    assert "other/net.onnx has no tensor, node or module 'bodyy'." in result.err
+    assert "adaptrt inspect other/net.onnx --graph" in result.err

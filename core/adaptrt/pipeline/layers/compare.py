@@ -209,8 +209,8 @@ class _Pair:
     def _named(self) -> list[str]:
         from adaptrt.graph.tensors import require_tensors
 
-        title = self._subject.title
-        file = next((one for one in self._request.files if Path(one).name == title), title)
+        subject = self._subject
+        file = str(subject.path) if isinstance(subject, GraphSubject) else subject.title
         names = require_tensors(self._request.outputs, self._aligned.tensors, file)
         missing = next((name for name in names if name not in {*self._aligned.names, *self._aligned.outputs}), None)
         if missing is not None:

@@ -281,7 +281,7 @@ def _take_rows(nodes: Mapping[str, DrawnNode], subject: GraphSubject, path: Path
         pairs = LayerComparison.from_json(path.read_bytes()).pairs
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.", hint="Check the path.") from error
-    pair = _pair_of(subject.title, pairs, path)
+    pair = _pair_of(subject, pairs, path)
     as_reference = pair.subject != subject.title
     drawing.reference = pair.subject if as_reference else pair.reference
     maker = {tensor.name: tensor.node for tensor in subject.tensors}
@@ -292,7 +292,8 @@ def _take_rows(nodes: Mapping[str, DrawnNode], subject: GraphSubject, path: Path
     drawing.notes += pair.notes
 
 
-def _pair_of(title: str, pairs: Sequence[PairComparison], path: Path) -> PairComparison:
+def _pair_of(subject: GraphSubject, pairs: Sequence[PairComparison], path: Path) -> PairComparison:
+    title = subject.title
     for pair in pairs:
         if title == pair.subject:
             return pair
@@ -302,7 +303,7 @@ def _pair_of(title: str, pairs: Sequence[PairComparison], path: Path) -> PairCom
     compared = ", ".join(f"{pair.reference} with {pair.subject}" for pair in pairs) or "nothing"
     raise UsageError(
         f"{path.name} compares {compared}, not {title}.",
-        hint=f"Compare it: adaptrt compare best.onnx {in_shell(title)} --json > {in_shell(path)}",
+        hint=f"Compare it: adaptrt compare best.onnx {in_shell(subject.path)} --json > {in_shell(path)}",
     )
 
 

@@ -61,8 +61,9 @@ class Subject(ABC):
 
 
 class GraphSubject(Subject):
-    """A form with a graph: ``tensors`` in its order."""
+    """A form with a graph, of the file ``path``: ``tensors`` in its order."""
 
+    path: Path
     inputs: list[str]
 
     @property

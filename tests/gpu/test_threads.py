@@ -56,16 +56,16 @@ def same(join_calls: int) -> Same:
     return compare
 
 
-def same_as_alone(model: Model, pixels: list[Any], same: Same, image_of: Callable[[int, int], Any]) -> None:
-    """``image_of(thread, number)``: the image of a call, in the memory that the test is about."""
+def same_as_alone(model: Model, pixels: list[Any], same: Same, placed: Callable[[Any, int, int], Any]) -> None:
+    """``placed(image, thread, number)``: the image of a call, in the memory that the test is about."""
     alone = [model(image)[0] for image in pixels]
     assert all(len(found) for found in alone)
 
     def calls(thread: int) -> list[tuple[int, int]]:
         different = []
         for number in range(CALLS):
-            found = model(image_of(thread, number))[0]
-            if not same(found, alone[(thread + number) % len(pixels)]):
+            index = (thread + number) % len(pixels)
+            if not same(model(placed(pixels[index], thread, number))[0], alone[index]):
                 different.append((thread, number))
         return different
 
@@ -74,19 +74,19 @@ def same_as_alone(model: Model, pixels: list[Any], same: Same, image_of: Callabl
 
 
 def test_host_images(model: Model, pixels: list[Any], same: Same) -> None:
-    same_as_alone(model, pixels, same, lambda thread, number: pixels[(thread + number) % len(pixels)])
+    same_as_alone(model, pixels, same, lambda image, *_: image)
 
 
 def test_images_on_busy_streams(model: Model, pixels: list[Any], same: Same, on_device: Any, busy_stream: Any) -> None:
     """Each thread's images are copied by a stream of its own, which is behind."""
     streams = [busy_stream() for _ in range(THREADS)]
 
-    def image_of(thread: int, number: int) -> Any:
+    def placed(image: Any, thread: int, number: int) -> Any:
         if number % 20 == 0:
             busy_stream.delay(streams[thread])
-        return on_device(pixels[(thread + number) % len(pixels)], streams[thread])
+        return on_device(image, streams[thread])
 
-    same_as_alone(model, pixels, same, image_of)
+    same_as_alone(model, pixels, same, placed)
 
 
 def test_torch_images_on_streams_of_threads(model: Model, pixels: list[Any], same: Same) -> None:
@@ -95,13 +95,9 @@ def test_torch_images_on_streams_of_threads(model: Model, pixels: list[Any], sam
         pytest.skip("torch sees no GPU")
     streams = [torch.cuda.Stream() for _ in range(THREADS)]
 
-    def image_of(thread: int, number: int) -> Any:
-        with torch.cuda.stream(streams[thread]):
-            torch.empty(1 << 26, device="cuda").normal_()  # the stream is behind
-            return torch.from_numpy(pixels[(thread + number) % len(pixels)].copy()).cuda(non_blocking=True) + 0
-
-    def on_stream(thread: int, number: int) -> Any:
+    def placed(image: Any, thread: int, number: int) -> Any:
         torch.cuda.set_stream(streams[thread])  # of this thread, for the call too
-        return image_of(thread, number)
+        torch.empty(1 << 26, device="cuda").normal_()  # the stream is behind
+        return torch.from_numpy(image.copy()).cuda(non_blocking=True) + 0
 
-    same_as_alone(model, pixels, same, on_stream)
+    same_as_alone(model, pixels, same, placed)

@@ -114,11 +114,11 @@ def test_an_option_of_another_command_is_named_as_one(adaptrt: Any) -> None:
     result = adaptrt("build", "best.onnx", "--opset", "17")
     assert result.code == 2
     assert "No such option '--opset'. It is an option of: adaptrt convert" in result.err
+    assert "--verbose" not in result.err
+    assert "'--precision'" in adaptrt("build", "best.onnx", "--precison", "fp16").err
 
 
 def test_an_option_that_is_shorter_here_is_named(adaptrt: Any) -> None:
     """Images of labels are --data-images where other images have --images or --calib."""
     result = adaptrt("evaluate", "best.onnx", "--data", "val.json", "--data-images", "val/")
     assert "No such option '--data-images'. Did you mean '--images'?" in result.err
-    assert "--verbose" not in result.err
-    assert "'--precision'" in adaptrt("build", "best.onnx", "--precison", "fp16").err

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from patience import HANG, wait_until
 
+from adaptrt.cli.boundary import run
+from adaptrt.cli.main import cli
 from adaptrt.errors import OutputError, UsageError
 from adaptrt.specs.executors import CommandLimits
 from adaptrt.sweep.bench import BenchPlan, bench_of
@@ -205,30 +207,32 @@ def test_an_invalid_bench_section_is_named(section: Any, said: str) -> None:
     assert bench_of({}, "s.toml") is None
 
 
-def test_an_executor_for_images_only_is_rejected(
+@pytest.fixture
+def sweep_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from adaptrt.cli.boundary import run
-    from adaptrt.cli.main import cli
-
+) -> Callable[..., tuple[int, str]]:
+    """``sweep_of("best.pt", "--jobs", "2")``: exit code and standard error of a sweep of one source, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    Path("s.toml").write_text('[[models]]\nsource = "x"\n')
-    assert run(cli, ["sweep", "s.toml", "--executor", "local"], "adaptrt") == 2
-    assert "'local' runs images only" in capsys.readouterr().err
-    assert run(cli, ["sweep", "s.toml", "--executor-set", "workers=2"], "adaptrt") == 2
-    assert "Use --jobs" in capsys.readouterr().err
+
+    def call(source: str, *words: str) -> tuple[int, str]:
+        Path("s.toml").write_text(f"[[models]]\nsource = {source!r}\n")
+        return run(cli, ["sweep", "s.toml", *words], "adaptrt"), capsys.readouterr().err
+
+    return call
 
 
-def test_a_failed_conversion_is_answered_with_its_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from adaptrt.cli.boundary import run
-    from adaptrt.cli.main import cli
+def test_an_executor_for_images_only_is_rejected(sweep_of: Callable[..., tuple[int, str]]) -> None:
+    code, said = sweep_of("x", "--executor", "local")
+    assert code == 2
+    assert "'local' runs images only" in said
+    code, said = sweep_of("x", "--executor-set", "workers=2")
+    assert code == 2
+    assert "Use --jobs" in said
 
-    monkeypatch.chdir(tmp_path)
-    Path("s.toml").write_text('[[models]]\nsource = "missing.pt"\n')
-    assert run(cli, ["sweep", "s.toml", "-o", "my sweep"], "adaptrt") == 9
-    said = capsys.readouterr().err
+
+def test_a_failed_conversion_is_answered_with_its_log(sweep_of: Callable[..., tuple[int, str]]) -> None:
+    code, said = sweep_of("missing.pt", "-o", "my sweep")
+    assert code == 9
     assert "1 of 1 conversions failed: missing: File not found: missing.pt." in said
     assert "--retry-failed runs them again. To see the log: cat 'my sweep/missing/log.txt'\n" in said
     assert "missing.pt" in Path("my sweep/missing/log.txt").read_text()

@@ -166,9 +166,8 @@ class Command(click.Command):
 
     def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption) -> click.NoSuchOption:
         name, more = error.option_name, flag_here(error.option_name, self._flags())
-        shorter = (
-            f"--{name.removeprefix('--').partition('-')[2]}"  # --data-images of other commands is --images of evaluate
-        )
+        # --data-images of other commands is --images of evaluate
+        shorter = f"--{name.removeprefix('--').partition('-')[2]}"
         if not more and shorter in self._flags():
             more = f"Did you mean {shorter!r}?"
         if not more and (others := _commands_with(name, ctx.find_root())):

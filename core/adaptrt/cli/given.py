@@ -57,8 +57,10 @@ def read_given(ctx: click.Context, command: click.Command, args: Sequence[str]) 
     typed_here = _settled(options, values)
     found = variables_of(path[1:] if ctx.parent is not None else path, command.params)
     variables = tuple(one for one in found if _settles(one.option) not in typed_here)
-    values, _, _ = command.make_parser(ctx).parse_args([word for one in variables for word in one.words])
-    settled = typed_here | _settled([one.option for one in variables], values)
+    settled = typed_here
+    if variables:
+        values, _, _ = command.make_parser(ctx).parse_args([word for one in variables for word in one.words])
+        settled |= _settled([one.option for one in variables], values)
     ctx.meta[_GIVEN] = given = Given(tuple(args), variables, settled)
     if (switches := ctx.find_object(Switches)) is not None:
         switches.turn_on(given.words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import click
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, opening_flags, opening_from_flags
 from adaptrt.cli.output import echo, echo_json, echo_json_text
-from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.errors import UsageError, did_you_mean, in_shell
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.drawing import Drawing
@@ -119,7 +118,7 @@ def draw(file: Path, form: str, flags: dict[str, Any], *, quiet: bool, as_json: 
             echo(f"Note: {note}.")
         echo(f"Written: {display_path(written)}")
         if shutil.which("netron") and file.suffix.lower() == ".onnx":
-            echo(f"Every node, in a browser: netron {shlex.quote(str(file))}")
+            echo(f"Every node, in a browser: netron {in_shell(file)}")
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from adaptrt.errors import GraphError, UsageError
+from adaptrt.errors import GraphError, UsageError, in_shell
 from adaptrt.graph.model_file import check_model, graph_of, write_model
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.quantization.calibration_cache import Calibration, CalibrationKey, read_calibration, write_calibration
@@ -121,7 +120,7 @@ def require_float(model: ir.Model, file: str) -> None:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         raise UsageError(
             f"{file} already has QuantizeLinear and DequantizeLinear nodes.",
-            hint=f"Build it as it is: adaptrt build {shlex.quote(file)} --int8. To quantize with other ranges, start from the float32 file.",
+            hint=f"Build it as it is: adaptrt build {in_shell(file)} --int8. To quantize with other ranges, start from the float32 file.",
         )
     opset = model.graph.opset_imports.get("", 0)
     if opset < 13:

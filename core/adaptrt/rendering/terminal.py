@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from adaptrt.errors import in_shell
 from adaptrt.quantities import duration, file_size
 from adaptrt.rendering.findings import print_findings
 from adaptrt.rendering.formatting import (
@@ -184,8 +184,8 @@ def next_commands(report: Report, image: Path | None) -> list[str]:
     written = next((report.files[kind] for kind in kinds if kind in report.files), None)
     if written is None:
         return []
-    name = shlex.quote(display_path(written.path))
+    name = in_shell(display_path(written.path))
     commands = [f"adaptrt inspect {name}"]
     if written.runs and report.spec is not None and report.spec.image is not None:
-        commands.insert(0, f"adaptrt predict {name} {shlex.quote(display_path(image)) if image else 'image.jpg'}")
+        commands.insert(0, f"adaptrt predict {name} {in_shell(display_path(image)) if image else 'image.jpg'}")
     return commands

@@ -36,7 +36,7 @@ def declaring_distributions() -> Iterator[tuple[str, Distribution]]:
 
 def install_target(distribution: str) -> str:
     """What pip installs one of this project's distributions from: its name, or its folder if adaptrt itself comes from a clone."""
-    import shlex
+    from adaptrt.errors import in_shell
 
     clone = _clone()
     if clone is None:
@@ -45,7 +45,7 @@ def install_target(distribution: str) -> str:
         folder = clone / kind / distribution.removeprefix("adaptrt-")
         if (folder / "pyproject.toml").is_file():
             path = os.path.relpath(folder)
-            return shlex.quote(str(folder) if path.startswith(os.pardir) else f".{os.sep}{path}")
+            return in_shell(str(folder) if path.startswith(os.pardir) else f".{os.sep}{path}")
     return distribution
 
 

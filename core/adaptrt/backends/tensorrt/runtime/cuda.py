@@ -109,11 +109,8 @@ class Cuda:
 
     def copy(self, target: int, source: int, size: int, kind: Any, stream: int, *, pageable: bool = False) -> None:
         """``pageable`` host memory is copied by this thread, which releases the interpreter lock meanwhile."""
-        if (
-            (short := self._short_on(stream)) is not None
-            and not pageable
-            and not short.copy(target, source, size, stream)
-        ):
+        short = None if pageable else self._short_on(stream)
+        if short is not None and not short.copy(target, source, size, stream):
             return
         answer = self.api.cudaMemcpyAsync(target, source, size, kind, stream)
         if answer[0] != self._ok:

@@ -42,8 +42,7 @@ class LanePool:
 
     def acquire(self) -> Lane:
         with self._lock:
-            if self._closed:
-                raise self._is_closed()
+            self.require_open()
             if self._lent:
                 lent = self._lent.pop(threading.current_thread(), None)
                 if lent is not None:
@@ -61,8 +60,7 @@ class LanePool:
                         f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
                         hint="Release borrowed outputs, or allow more contexts: contexts=8",
                     )
-                if self._closed:
-                    raise self._is_closed()
+                self.require_open()
             else:
                 return self._free.pop()
         return self._new_lane()
@@ -70,8 +68,7 @@ class LanePool:
     def acquire_free(self) -> Lane | None:
         """Another lane, for a thread that already has one: ``None`` instead of waiting, since its own might be the one to wait for."""
         with self._lock:
-            if self._closed:
-                raise self._is_closed()
+            self.require_open()
             if len(self._free) > self._waiting:
                 return self._free.pop()
             if self._made >= self._limit:
@@ -117,8 +114,14 @@ class LanePool:
                 self.release(lane)
 
     def require_open(self) -> None:
-        if self._closed:
-            raise self._is_closed()
+        if not self._closed:
+            return
+        if self._forked:
+            raise EngineError(
+                f"{self._name} was loaded before this process was forked, and CUDA does not work in forked processes.",
+                hint="Start the process with multiprocessing.get_context('spawn'), and load the model there.",
+            )
+        raise EngineError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")
 
     def forked(self) -> None:
         """In a forked process, where no lane can be used or freed."""
@@ -168,11 +171,3 @@ class LanePool:
         with self._lock:
             self._all.append(lane)
         return lane
-
-    def _is_closed(self) -> EngineError:
-        if self._forked:
-            return EngineError(
-                f"{self._name} was loaded before this process was forked, and CUDA does not work in forked processes.",
-                hint="Start the process with multiprocessing.get_context('spawn'), and load the model there.",
-            )
-        return EngineError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")

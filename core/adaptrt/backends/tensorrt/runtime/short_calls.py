@@ -55,7 +55,7 @@ class ShortCalls:
 
     def is_page_locked(self, address: int) -> bool:
         """Whether this is host memory that CUDA allocated or registered. Managed memory is not, whichever type the driver tells."""
-        return self._value(_MEMORY_TYPE, address) == MemoryType.HOST and not self._value(_IS_MANAGED, address)
+        return self.memory_type(address) == MemoryType.HOST and not self._value(_IS_MANAGED, address)
 
     def _value(self, attribute: int, address: int) -> int:
         found = _NUMBER()

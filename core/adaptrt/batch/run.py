@@ -11,10 +11,10 @@ from typing import Any
 
 from adaptrt.batch.manifest import manifest_of, open_job, options_of
 from adaptrt.batch.parts import FORMATS, Part, Row, find_parts, require_format, write_part
-from adaptrt.errors import PluginError, UsageError, did_you_mean
+from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.output import output_error
 from adaptrt.specs import task_named
-from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult
+from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult, no_result
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.folder_lock import only_process
 
@@ -107,10 +107,8 @@ class _Job:
             request.progress(Progress(done + processed, len(request.sources), self._failed, processed / spent))
         if self._rows:
             missing = len(request.sources) - done - processed
-            raise PluginError(
-                f"The executor {request.executor.name!r} returned no result for {missing} images.",
-                hint="Run the same command again: finished parts are kept.",
-            )
+            hint = "Run the same command again: finished parts are kept."
+            raise no_result(request.executor, missing, "images", hint=hint)
         return BatchSummary(len(request.sources), self._failed, processed, count, time.monotonic() - start)
 
     def _kept_rows(self, index: int, positions: range) -> dict[int, Row]:

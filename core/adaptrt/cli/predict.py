@@ -155,6 +155,7 @@ def predict(
     )
     from adaptrt.errors import ImageError, UsageError
     from adaptrt.sources.find import readable_images
+    from adaptrt.specs.executors import no_result
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
     require_formats(Path(model), [name for name in formats if name != "video"])
@@ -197,12 +198,17 @@ def predict(
     def results() -> Generator[ImageResult, None, None]:
         """Compute each result with standard output redirected, so that the executor and its libraries cannot print there."""
         found = chosen.run(Path(model), [target.path for target in targets], options)
+        left = len(targets)
         while True:
             with redirect_stdout_to_stderr(verbose):
                 one = next(found, None)
             if one is None:
-                return
+                break
+            left -= 1
             yield one
+        if left > 0:
+            hint = "Choose another one: adaptrt predict --help lists them."
+            raise no_result(chosen, left, "images", hint=hint)
 
     with contextlib.closing(results()) as found:
         for image, result in write_results(found, targets, formats):

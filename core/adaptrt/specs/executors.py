@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from adaptrt.errors import PluginError
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import OpenOptions
 from adaptrt.specs.image_files import ImageFile
@@ -137,6 +139,26 @@ class RunsCommands(Protocol):
         ``own``: an instance of the executor's ``options``, or ``None``.
         """
         ...
+
+
+def command_results(
+    executor: RunsCommands, commands: Sequence[Command], limits: CommandLimits, own: Any
+) -> Generator[CommandResult, None, None]:
+    """``run_commands``, with a ``PluginError`` at the end if a command has no result."""
+    left = {command.name for command in commands}
+    results: Any = executor.run_commands(commands, limits, own)
+    with closing(results):
+        for result in results:
+            left.discard(result.name)
+            yield result
+    if left:
+        raise no_result(executor, len(left), "commands", hint="Run the same command again: those that ended are kept.")
+
+
+def no_result(executor: Executor | RunsCommands, count: int, what: str, *, hint: str) -> PluginError:
+    """An executor's iterator ended early."""
+    name = getattr(executor, "name", type(executor).__name__)
+    return PluginError(f"The executor {name!r} returned no result for {count} {what}.", hint=hint)
 
 
 EXECUTORS: Registry[Executor] = Registry("adaptrt.executors", "executor", Executor, core_first=True)

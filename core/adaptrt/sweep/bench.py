@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError, did_you_mean
-from adaptrt.specs.executors import Command
+from adaptrt.specs.executors import Command, command_results
 from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def measure_latencies(
             commands.append(Command(name=name, words=words, output=folder / BENCH, log=folder / "log.txt", append=True))
     by_name = {outcome.cell.name: outcome for outcome in outcomes}
     limits = replace(request.limits, jobs=1, memory=0, gpus=request.limits.gpus[:1])
-    results: Any = request.executor.run_commands(commands, limits, request.own)
-    with closing(results):
+    with closing(command_results(request.executor, commands, limits, request.own)) as results:
         for count, result in enumerate(results, 1):
             folder = request.output / result.name
             latency = found[result.name] = _read(folder / BENCH)

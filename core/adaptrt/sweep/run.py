@@ -16,7 +16,7 @@ from typing import Any
 from adaptrt.batch.processes import PROCESSES
 from adaptrt.conversion_file import toml_text
 from adaptrt.pipeline.output import output_error
-from adaptrt.specs.executors import Command, CommandLimits, CommandResult, RunsCommands
+from adaptrt.specs.executors import Command, CommandLimits, CommandResult, RunsCommands, command_results
 from adaptrt.store.folder_lock import only_process
 from adaptrt.store.hashing import file_sha256
 from adaptrt.store.workspace import written_aside
@@ -73,8 +73,7 @@ def run_sweep(request: SweepRequest) -> list[Outcome]:
         if done:
             request.progress(f"{done} of {len(request.cells)} conversions have a result")
         commands = [_command(request, cell) for cell in left.values()]
-        results: Any = request.executor.run_commands(commands, request.limits, request.own)
-        with closing(results):
+        with closing(command_results(request.executor, commands, request.limits, request.own)) as results:
             for result in results:
                 done += 1
                 outcome = _record(request, left[result.name], result, digests[result.name])

@@ -30,6 +30,7 @@ from adaptrt.specs.executors import ImageResult
 @dataclass(frozen=True)
 class Options:
     workers: int = 1
+    most: int = 9
 
 class Reversed:
     name = "reversed"
@@ -41,7 +42,7 @@ class Reversed:
         print(f"{options.own.workers} workers")
         options.warn("slow")
         with adaptrt.load(model) as opened:
-            for path in reversed(sources):
+            for path in reversed(sources[: options.own.most]):
                 (found,), timing = opened.timed([path], **options.params)
                 yield ImageResult(path=path, task=opened.spec.task, size=(96, 128), prediction=found, timing=timing)
 
@@ -135,7 +136,7 @@ def test_help_lists_executors_and_imports_only_the_one_that_is_named(adaptrt: An
     assert "reversed_executor" not in sys.modules
     for words in (("--executor", "reversed"), ("--executor=reversed",)):
         text = adaptrt("predict", *words, "--help").out
-        assert "Executor reversed:\n  reversed        the last image first\n  --executor-set  workers\n" in text
+        assert "Executor reversed:\n  reversed        the last image first\n  --executor-set  workers, most\n" in text
     assert "not available: Unknown executor 'revesed'" in adaptrt("predict", "--executor", "revesed", "--help").out
 
 
@@ -156,6 +157,19 @@ def test_an_executor_is_chosen(
     drawn = adaptrt(*words, "--executor", "reversed", "-o", tmp_path / "drawn")
     assert drawn.code == 0, drawn.err
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["image.png", "second.png"]
+
+
+def test_images_without_a_result_are_noticed(
+    adaptrt: Any, counting: None, converted: Callable[[str], Path], image: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second.png"
+    second.write_bytes(image.read_bytes())
+    words = ("predict", converted("detector"), image, second, "--executor", "reversed", "--executor-set", "most=1")
+    found = adaptrt(*words, "-o", tmp_path / "drawn")
+    assert found.code == 3
+    assert "'reversed' returned no result for 1 images." in found.err
+    assert "adaptrt predict --help" in found.err
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["image.png"]
 
 
 def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, image: Path, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from patience import HANG, wait_until
 
+from adaptrt.batch.processes import PROCESSES
 from adaptrt.cli.boundary import run
 from adaptrt.cli.main import cli
-from adaptrt.errors import OutputError, UsageError
+from adaptrt.errors import OutputError, PluginError, UsageError
 from adaptrt.specs.executors import CommandLimits
 from adaptrt.sweep.bench import BenchPlan, bench_of
 from adaptrt.sweep.plan import cells_of
@@ -228,6 +229,35 @@ def test_an_executor_for_images_only_is_rejected(sweep_of: Callable[..., tuple[i
     code, said = sweep_of("x", "--executor-set", "workers=2")
     assert code == 2
     assert "Use --jobs" in said
+
+
+class EndsEarly:
+    """An executor that returns fewer results than it has commands."""
+
+    name = "early"
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def run_commands(self, commands: Any, limits: CommandLimits, own: Any) -> Any:
+        for result in PROCESSES.run_commands(commands, limits, own):
+            if not self._left:
+                return
+            self._left -= 1
+            yield result
+
+
+@pytest.mark.parametrize("bench", [False, True])
+def test_conversions_without_a_result_are_noticed(tmp_path: Path, bench: bool) -> None:
+    cells = cells_of(CONTENT, "s.toml")[4:6]
+    (tmp_path / "bench.py").write_text(BENCH)
+    plan = BenchPlan((), (sys.executable, "-S", str(tmp_path / "bench.py"))) if bench else None
+    with pytest.raises(PluginError, match="'early' returned no result for 1 commands") as found:
+        run_sweep(request(tmp_path, cells=cells, bench=plan, executor=EndsEarly(3 if bench else 1)))
+    assert "Run the same command again" in str(found.value.hint)
+    assert len(rows_of(run_sweep(request(tmp_path, cells=cells, bench=plan)))) == 2
+    assert len(starts(tmp_path)) == 2, "what had a result was kept"
+    assert len(list((tmp_path / "out").glob("*/benches"))) == 2 * bench
 
 
 def test_a_failed_conversion_is_answered_with_its_log(sweep_of: Callable[..., tuple[int, str]]) -> None:

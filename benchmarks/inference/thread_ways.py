@@ -12,6 +12,7 @@ On an image of 720p. Calls per second, in turns; all but the joined ones run eac
 - ``joined``: ``join_calls=8``
 - ``alone``: the engine only, at batch 1, with as many threads
 
+The engine only, with four contexts and more threads, by when it is the turn of a thread that waits: calls per second, and how even.
 And microseconds of the processor: of decoding in threads that do nothing else, and of each stage of a call.
 """
 
@@ -30,12 +31,14 @@ from typing import Any
 import numpy as np
 
 import adaptrt
+from adaptrt.backends.tensorrt.runtime import pool
 from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchResult
 from adaptrt.pipeline.load import Model
 from benchmarks.inference.end_to_end import Work, file_alone, rate
 
 NEVER = 1000
+IN_TURN = (0.0, 0.001, 0.005, 0.02, 0.1, float(NEVER))
 STAGES = ("write", "start", "wait for outputs", "decode")
 
 
@@ -66,6 +69,32 @@ def alone(work: Work, contexts: int | None) -> Callable[[], Any]:
     work.model = opened(work, contexts=contexts)
     call, last = file_alone(work, 1)
     return lambda: last(call())
+
+
+def in_turn(work: Work, count: int) -> dict[str, dict[str, float]]:
+    """By seconds after which it is the turn of a thread that waits for one of four contexts: calls per second of the engine only, ms of the
+    longest one, and the calls of the thread that made fewest as a share of the mean."""
+    call = alone(work, None)
+    rates: dict[float, list[tuple[float, float, float]]] = {seconds: [] for seconds in IN_TURN}
+
+    def timed(times: dict[int, list[float]]) -> None:
+        started = time.perf_counter()
+        call()
+        times.setdefault(threading.get_ident(), []).append(time.perf_counter() - started)
+
+    kept = pool._IN_TURN
+    for _ in range(work.options.turns):
+        for pool._IN_TURN in IN_TURN:
+            times: dict[int, list[float]] = {}
+            found = rate(work, partial(timed, times), count)
+            times.pop(threading.get_ident())
+            calls = [len(one) for one in times.values()]
+            rates[pool._IN_TURN].append(
+                (found, 1e3 * max(map(max, times.values())), min(calls) / float(np.mean(calls)))
+            )
+    pool._IN_TURN = kept
+    medians = {str(seconds): np.median(some, axis=0).tolist() for seconds, some in rates.items()}
+    return {seconds: dict(zip(("rate", "longest", "fewest"), one, strict=True)) for seconds, one in medians.items()}
 
 
 def decoding(work: Work, counts: list[int]) -> dict[str, float]:
@@ -162,6 +191,9 @@ def main() -> None:
     say("decoding, us", decoding(work, counts))
     for memory in options.memories:
         say(f"stages {memory}, us", stage_times(work, memory, counts))
+    for count in options.threads:
+        if count > 4:
+            say(f"in turn, {count} threads", in_turn(work, count))
     models = ways(work)
     files = {"alone": alone(work, None), "alone, 8 contexts": alone(work, 8)}
     images = {memory: work.images("720p", memory, 1)[0] for memory in options.memories}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from adaptrt.backends.tensorrt.runtime.engine import NoSharingError
@@ -11,10 +12,24 @@ from adaptrt.backends.tensorrt.runtime.lanes import Lane
 from adaptrt.errors import EngineError
 
 _PATIENCE = 60.0
+_IN_TURN = 0.02  # seconds; a lane that is handed over rests until the other thread has woken up, which costs throughput
+
+
+class _Waiter:
+    """A thread without a lane. It is ``woken`` by unlocking its gate: unlike notifying a condition, this also works just before it sleeps."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.woken = False
+        self.gate = threading.Lock()
+        self.gate.acquire()
 
 
 class LanePool:
     """At most ``limit`` lanes, created on demand. The most recently used lane is lent first: it is warm.
+
+    A thread may take a lane that was released while others wait, since they need time to wake up; but not if it is
+    the turn of one that has waited for longer than ``_IN_TURN``.
 
     A lane whose outputs were borrowed stays with its thread until the thread's next call, or until the outputs have no
     references left.
@@ -23,14 +38,14 @@ class LanePool:
     def __init__(self, make: Callable[[], Lane], limit: int, name: str) -> None:
         self._make, self._limit, self._name = make, limit, name
         self._lock = threading.RLock()  # the garbage collector may end a loan inside of it
-        self._freed = threading.Condition(self._lock)
+        self._ended = threading.Condition(self._lock)
+        """Calls: ``close`` waits for them."""
         self._free: list[Lane] = []
         self._lent: dict[threading.Thread, tuple[Lane, object]] = {}
         """Not by the thread's number, which another thread gets once it has ended."""
         self._all: list[Lane] = []
         self._made = 0
-        self._waiting = 0
-        """Threads that wait for a lane, and get one before others: else a thread would take back what it has released, again and again."""
+        self._waiters: deque[_Waiter] = deque()
         self._in_vain = False
         """Whether a thread has waited in vain since a lane was released: others need not, one after another in the thread of their calls."""
         self._closed = self._forked = False
@@ -47,29 +62,20 @@ class LanePool:
                 lent = self._lent.pop(threading.current_thread(), None)
                 if lent is not None:
                     return lent[0]
-            deadline, ahead = None, self._waiting
-            while len(self._free) <= ahead:
-                if self._made < self._limit:
-                    self._made += 1
-                    break
-                deadline = deadline or time.monotonic() + (0 if self._in_vain else _PATIENCE)
-                ahead = 0
-                if not self._wait(deadline - time.monotonic()):
-                    self._in_vain = True
-                    raise EngineError(
-                        f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
-                        hint="Release borrowed outputs, or allow more contexts: contexts=8",
-                    )
-                self.require_open()
-            else:
+            if self._may_take(len(self._waiters)):
                 return self._free.pop()
+            if self._made >= self._limit:
+                lane = self._wait()
+                if lane is not None:
+                    return lane
+            self._made += 1
         return self._new_lane()
 
     def acquire_free(self) -> Lane | None:
         """Another lane, for a thread that already has one: ``None`` instead of waiting, since its own might be the one to wait for."""
         with self._lock:
             self.require_open()
-            if len(self._free) > self._waiting:
+            if self._may_take(len(self._waiters)):
                 return self._free.pop()
             if self._made >= self._limit:
                 return None
@@ -79,22 +85,61 @@ class LanePool:
         except NoSharingError:
             return None
 
-    def _wait(self, seconds: float) -> bool:
-        """For a lane, with the lock held; ``False``: in vain."""
-        self._waiting += 1
+    def _may_take(self, ahead: int) -> bool:
+        """Whether there is a free lane for a thread behind so many that wait."""
+        free = len(self._free)
+        if free <= 0 or free > ahead:
+            return free > 0
+        return self._waiters[free - 1].since > time.monotonic() - _IN_TURN
+
+    def _wait(self) -> Lane | None:
+        """For a lane, or ``None``: for room for another one. With the lock held."""
+        own = _Waiter()
+        deadline = own.since + (0 if self._in_vain else _PATIENCE)
+        self._waiters.append(own)
+        in_time = True
         try:
-            return self._freed.wait(seconds)
-        except BaseException:  # Ctrl-C, perhaps after this thread was notified
-            self._freed.notify()
-            raise
+            while True:
+                self.require_open()
+                if self._may_take(self._waiters.index(own)):
+                    return self._free.pop()
+                if self._made < self._limit:
+                    return None
+                if not in_time:
+                    break
+                self._lock.release()
+                try:
+                    in_time = own.gate.acquire(timeout=max(0, deadline - time.monotonic()))
+                finally:
+                    self._lock.acquire()
+                if in_time:
+                    own.woken = False
         finally:
-            self._waiting -= 1
+            self._waiters.remove(own)
+            if own.woken and self._free:  # Ctrl-C, when a lane was meant for this thread
+                self._wake()
+        self._in_vain = True
+        raise EngineError(
+            f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
+            hint="Release borrowed outputs, or allow more contexts: contexts=8",
+        )
+
+    def _wake(self) -> None:
+        """The thread that has waited for the longest time, of those that sleep. With the lock held."""
+        if self._closed:
+            self._ended.notify_all()
+            return
+        for waiter in self._waiters:
+            if not waiter.woken:
+                waiter.woken = True
+                waiter.gate.release()
+                return
 
     def release(self, lane: Lane) -> None:
         with self._lock:
             self._free.append(lane)
             self._in_vain = False
-            self._freed.notify()
+            self._wake()
 
     def lend(self, lane: Lane, loan: object) -> None:
         """Leave the lane with the calling thread, until its next call or ``end_loan``."""
@@ -126,7 +171,7 @@ class LanePool:
     def forked(self) -> None:
         """In a forked process, where no lane can be used or freed."""
         self._lock = threading.RLock()
-        self._freed = threading.Condition(self._lock)
+        self._ended = threading.Condition(self._lock)
         self._closed = self._forked = True
 
     def close(self) -> None:
@@ -134,16 +179,17 @@ class LanePool:
         with self._lock:
             if self._forked:
                 return
+            for _ in range(len(self._waiters)):
+                self._wake()
             self._closed = True
-            self._freed.notify_all()
             while len(self._free) + len(self._lent) < self._made:
-                self._freed.wait(_PATIENCE)
+                self._ended.wait(_PATIENCE)
             lanes, self._all, self._made = self._all, [], 0
             self._free.clear()
             self._lent.clear()
             for lane in lanes:
                 lane.close()
-            self._freed.notify_all()
+            self._ended.notify_all()
 
     def _new_lane(self) -> Lane:
         try:
@@ -158,7 +204,7 @@ class LanePool:
             with self._lock:
                 self._made -= 1
                 self._limit = self._made
-                self._freed.notify()
+                self._wake()
                 self.warnings.append(
                     f"{self._name} was built without profile sharing: one context per profile, so calls are serialized."
                 )
@@ -166,7 +212,7 @@ class LanePool:
         except BaseException:
             with self._lock:
                 self._made -= 1
-                self._freed.notify()
+                self._wake()
             raise
         with self._lock:
             self._all.append(lane)

@@ -276,7 +276,7 @@ def test_a_thread_that_has_borrowed_outputs_waits_for_no_call_that_waits_for_it(
     borrowed = runner({"images": expected[None]}, outputs="borrowed")
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(model, image)
-        wait_until(lambda: runner._pool._waiting == 1, "the call without a context")
+        wait_until(lambda: len(runner._pool._waiters) == 1, "the call without a context")
         np.testing.assert_array_equal(model(image)[0].arrays["same"], expected)  # type: ignore[union-attr]
         np.testing.assert_array_equal(other.result(HANG)[0].arrays["same"], expected)
     del borrowed

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
+from random import Random
+from unittest.mock import Mock
 
 import fake_gpu
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from patience import HANG, wait_until
 
 from adaptrt.backends.tensorrt.runtime import pool as pools
@@ -134,15 +140,16 @@ def test_close_waits_for_calls():
 
 def waiting(pool, other):
     """A call of another thread, which waits for a lane."""
-    before = len(pool._freed._waiters)
+    before = len(pool._waiters)
     call = other.submit(pool.acquire)
-    wait_until(lambda: len(pool._freed._waiters) > before, "the other thread's call")
-    return call
+    wait_until(lambda: len(pool._waiters) > before, "the other thread's call")
+    with pool._lock:  # the call has given it up, and sleeps
+        return call
 
 
-@pytest.mark.parametrize("again", ["acquire", "acquire_free"])
-def test_a_thread_that_waits_comes_before_the_one_that_makes_room(again):
+def test_a_thread_that_has_waited_for_long_comes_before_the_one_that_makes_room(monkeypatch):
     """Else the latter takes the lane back each time, before the other thread has awoken."""
+    monkeypatch.setattr(pools, "_IN_TURN", 0)
     pool = make_pool(1)
     lane = pool.acquire()
     with ThreadPoolExecutor(1) as other:
@@ -150,26 +157,88 @@ def test_a_thread_that_waits_comes_before_the_one_that_makes_room(again):
         call.add_done_callback(lambda call: pool.release(call.result()))
         with pool._lock:  # the other thread is not awake yet
             pool.release(lane)
-            found = getattr(pool, again)()
-        assert call.done() == (again == "acquire")
-        assert found is (lane if again == "acquire" else None)
+            assert pool.acquire_free() is None
+        assert pool.acquire() is lane
+        assert call.done()
+
+
+def test_a_lane_does_not_rest_until_a_thread_that_waits_has_woken_up(monkeypatch):
+    monkeypatch.setattr(pools, "_IN_TURN", HANG)
+    pool = make_pool(1)
+    lane = pool.acquire()
+    with ThreadPoolExecutor(1) as other:
+        call = waiting(pool, other)
+        for again in (pool.acquire, pool.acquire_free):
+            with pool._lock:
+                pool.release(lane)
+                assert again() is lane
+        pool.release(lane)
         assert call.result(HANG) is lane
+
+
+def test_more_threads_than_lanes_all_get_on():
+    pool, calls, until = make_pool(2), [0] * 6, time.monotonic() + 0.5
+
+    def loop(thread):
+        while time.monotonic() < until:
+            lane = pool.acquire()
+            time.sleep(0.0005)
+            pool.release(lane)
+            calls[thread] += 1
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(loop, range(6)))
+    assert min(calls) > 3, calls
+    assert len(pool._free) == 2
+    assert not pool._waiters
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0, 0.0005, HANG]))
+@settings(max_examples=20, deadline=None)
+def test_no_lane_is_lost(seed, in_turn):
+    """Threads that take, keep, lend and return lanes: none waits although one is free, and none has another's lane."""
+    pool, busy = make_pool(2), set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "_IN_TURN", in_turn)
+        patch.setattr(pools, "_PATIENCE", HANG)
+
+        def loop(thread):
+            random = Random(seed + thread)
+            for _ in range(40):
+                lane = pool.acquire_free() if random.random() < 0.2 else pool.acquire()
+                if lane is None:
+                    continue
+                assert lane not in busy
+                busy.add(lane)
+                if random.random() < 0.3:
+                    time.sleep(0.0002)
+                busy.discard(lane)
+                if random.random() < 0.3:
+                    loan = object()
+                    pool.lend(lane, loan)
+                    pool.end_loan(threading.current_thread(), loan)
+                else:
+                    pool.release(lane)
+
+        with ThreadPoolExecutor(5) as threads:
+            for one in [threads.submit(loop, thread) for thread in range(5)]:
+                one.result(2 * HANG)
+    assert len(pool._free) == len(pool.lanes) <= 2
+    assert not pool._waiters
 
 
 def test_a_call_that_ends_while_it_waits_gives_way(monkeypatch):
     """After Ctrl-C, when a lane was meant for it."""
     pool = make_pool(1)
-    lane, wait = pool.acquire(), pool._freed.wait
-
-    def interrupted(seconds):
-        monkeypatch.setattr(pool._freed, "wait", wait)
-        wait(seconds)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pool._freed, "wait", interrupted)
+    lane = pool.acquire()
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
-        calls = [waiting(pool, first), waiting(pool, second)]
-        pool.release(lane)
+        calls = [waiting(pool, first)]
+        gate = pool._waiters[0].gate
+        calls.append(waiting(pool, second))
+        with pool._lock:
+            monkeypatch.setattr(pool, "require_open", Mock(side_effect=chain([KeyboardInterrupt], repeat(None))))
+            pool.release(lane)
+            assert not gate.locked()
         with pytest.raises(KeyboardInterrupt):
             calls[0].result(HANG)
         assert calls[1].result(HANG) is lane
@@ -185,7 +254,7 @@ def test_every_close_waits_for_calls():
         closing = [closers.submit(pool.close) for _ in range(2)]
         for close in closing:
             close.add_done_callback(lambda _: ended.append(lane.closed))
-        wait_until(lambda: len(pool._freed._waiters) + len(ended) == 2, "both to wait")
+        wait_until(lambda: len(pool._ended._waiters) + len(ended) == 2, "both to wait")
         pool.release(lane)
         for close in closing:
             close.result(HANG)

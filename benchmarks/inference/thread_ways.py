@@ -6,10 +6,12 @@
 
 On an image of 720p. Calls per second, in turns; all but the joined ones run each image alone, so that results do not depend on other calls:
 
-- ``default``: with more than four calls at once, one thread runs and decodes them; ``8 contexts``: with so many instead of four
-- ``they write``: each thread writes its image to page-locked memory, and the one thread runs and decodes it
+- ``default``: with more than four calls at once, one thread runs and decodes them, and each thread copies its image to page-locked memory if it has
+  256 KiB or more and less than 4 MiB; ``8 contexts``: with so many instead of four
+- ``one copies``: the one thread also copies the images
+- ``they write``: each thread writes what the GPU needs of its image to page-locked memory
 - ``each thread``: every thread runs its own calls; ``lock released``: and gives up the interpreter lock for every call of CUDA
-- ``joined``: ``join_calls=8``
+- ``joined``: ``join_calls=8``; ``joined, one copies``: the thread that runs a batch copies its images
 - ``alone``: the engine only, at batch 1, with as many threads
 
 The engine only, with four contexts and more threads, by when it is the turn of a thread that waits: calls per second, and how even.
@@ -49,6 +51,13 @@ def opened(work: Work, *, contexts: int | None = None, join: int = 1) -> Model:
     return model
 
 
+def one_copies(model: Model) -> Model:
+    """Threads hand over images in host memory as they are."""
+    hand_over = model.runner.handed_over  # type: ignore[attr-defined]
+    model.runner.handed_over = lambda image: image if isinstance(image, np.ndarray) else hand_over(image)  # type: ignore[attr-defined]
+    return model
+
+
 def ways(work: Work) -> dict[str, tuple[Model, int, int]]:
     """Each with the number of calls up to which a thread runs its own, and the bytes of an image that it writes itself."""
     many, large, join = batches._SEPARATE, batches._LARGE, min(8, work.model.largest_batch)
@@ -56,12 +65,14 @@ def ways(work: Work) -> dict[str, tuple[Model, int, int]]:
     released.runner._cuda._short = None  # type: ignore[attr-defined]
     return {
         "default": (opened(work), many, large),
+        "one copies": (one_copies(opened(work)), many, large),
         "8 contexts": (opened(work, contexts=8), many, large),
         "they write": (opened(work), many, 0),
         "each thread": (opened(work), NEVER, large),
         "each thread, 8 contexts": (opened(work, contexts=8), NEVER, large),
         "each thread, lock released": (released, NEVER, large),
         "joined": (opened(work, join=join), many, large),
+        "joined, one copies": (one_copies(opened(work, join=join)), many, large),
     }
 
 
@@ -191,9 +202,7 @@ def main() -> None:
     say("decoding, us", decoding(work, counts))
     for memory in options.memories:
         say(f"stages {memory}, us", stage_times(work, memory, counts))
-    for count in options.threads:
-        if count > 4:
-            say(f"in turn, {count} threads", in_turn(work, count))
+    say("in turn", {str(count): in_turn(work, count) for count in options.threads if count > 4})
     models = ways(work)
     files = {"alone": alone(work, None), "alone, 8 contexts": alone(work, 8)}
     images = {memory: work.images("720p", memory, 1)[0] for memory in options.memories}

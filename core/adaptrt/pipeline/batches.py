@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from adaptrt.specs.runners import Runner
 
 _SEPARATE = 4  # calls with one image; with more at once, one thread runs them
-_LARGE = 4 << 20  # bytes of an image in host memory
+_SMALL, _LARGE = (
+    256 << 10,
+    4 << 20,
+)  # bytes of an image in host memory; a thread copies what lies between them for another
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 
@@ -194,23 +197,21 @@ class BatchPipeline:
         return lambda: result
 
     def ahead(self, image: Any, spec: ModelSpec) -> Any:
-        """An image for ``begin`` in another thread: a file is read, and an image on a GPU ordered after the work of this thread.
+        """An image for ``begin`` in another thread: a file is read, an image on a GPU ordered after the work of this thread, and an array copied
+        to memory from which it is sent at once.
 
-        Other work would hand over the interpreter lock once more.
+        The other thread would need the interpreter lock again for each, while a copy in this one runs beside the others.
         """
-        known = self._of(spec)
-        if known.fills_buffer and is_on_device(image):
+        if not self._of(spec).fills_buffer:
+            return image
+        if isinstance(image, (str, Path)) and not getattr(self._runner, "decodes_files", False):
+            from adaptrt.vision.images import read_image
+
+            image = read_image(image, spec.image_channels)
+        if is_on_device(image) or (isinstance(image, np.ndarray) and _SMALL <= image.nbytes < _LARGE):
             hand_over = getattr(self._runner, "handed_over", None)
             return image if hand_over is None else hand_over(image)
-        if (
-            not isinstance(image, (str, Path))
-            or not known.fills_buffer
-            or getattr(self._runner, "decodes_files", False)
-        ):
-            return image
-        from adaptrt.vision.images import read_image
-
-        return read_image(image, spec.image_channels)
+        return image
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))

@@ -41,8 +41,8 @@ class JoinedCalls:
     """Runs calls with one image each, of several threads, in batches of at most ``size`` that have the same spec.
 
     ``begin`` starts a batch and returns what waits for its result; one thread at a time calls it. ``at_once``: so many batches run at
-    once, since one is decoded while the other is on a GPU. ``ahead`` reads the image of a call that will wait, and hands over one on a GPU, in its thread,
-    and returns it for ``begin``.
+    once, since one is decoded while the other is on a GPU. ``ahead`` prepares the image of a call that will wait, and each one on a GPU, in its
+    thread, and returns it for ``begin``.
 
     A call runs at once, alone, if nothing is in progress. Beside a batch that runs, another begins when as many calls wait as that one
     has, so that both have half of the threads: smaller batches would take more of the interpreter lock for each image.

@@ -1,7 +1,8 @@
 """Images as the input of an engine: bytes cross the bus, and a kernel writes the network's values, bit for bit those of the CPU.
 
 Images in device or page-locked memory are resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU. Of an image in
-pageable memory, the rows that have a weight are copied to page-locked memory, or the CPU resizes it, whichever is faster on the machine.
+pageable memory, the rows that have a weight are copied to page-locked memory, or the CPU resizes it, whichever is faster on the machine;
+if another thread runs it, the thread of its call copies it first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +108,18 @@ class DeviceImages:
         self.cuda.copy(block.pointer, address, size, self.cuda.to_host, self.stream)
         self.cuda.synchronize(self.stream)
         return self._pinned.array(block, tuple(shape), np.dtype(np.uint8))
+
+    def page_locked_copy(self, image: NDArray[Any]) -> NDArray[Any]:
+        """The image in page-locked memory; the image itself if it is there, if there is no room, or if it cannot be used from there."""
+        if not self.resizes or image.dtype != np.uint8 or image.ndim != 3 or not image.size:
+            return image
+        if image.flags.c_contiguous and self.is_page_locked(image.__array_interface__["data"][0]):
+            return image
+        copy = self._pinned.input_array(image.shape, image.dtype)
+        if not self._pinned.has_input(copy.__array_interface__["data"][0]):
+            return image
+        np.copyto(copy, image)
+        return copy
 
     def _pinned_copy(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         copy = self._pinned.input_array(image.shape, image.dtype)

@@ -168,9 +168,12 @@ class TensorRTRunner:
         return self._images.batch(spec, rows) if self._images is not None else None
 
     def handed_over(self, image: Any) -> Any:
-        """An image on the device for another thread: ordered after what the calling thread has given to its stream."""
+        """An image for another thread: one on the device is ordered after what the calling thread has given to its stream, one on the host is
+        copied to page-locked memory."""
         if self._images is None or isinstance(image, DeviceArray):
             return image
+        if isinstance(image, np.ndarray):
+            return self._images.page_locked_copy(image)
         stream = self._images.stream
         view = view_input("image", image, stream, self._cuda)
         if not view.ordered:

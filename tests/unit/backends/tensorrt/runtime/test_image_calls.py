@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -172,15 +173,19 @@ def test_a_batch_is_resized_only_where_that_is_twice_as_fast() -> None:
         assert ways.chosen == chosen
 
 
-def test_a_call_that_waits_reads_its_file(opened: tuple[Any, Any], tmp_path: Path) -> None:
-    """In its own thread; arrays stay as they are, wherever they are."""
+def test_a_call_that_waits_reads_its_file(
+    opened: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own thread, which also copies pixels to page-locked memory."""
+    monkeypatch.setattr(batches, "_SMALL", 0)
     _, runner = opened
     pipeline = BatchPipeline(runner, Processing(SPEC))
     image = pixels(0, (96, 144))
     file = write_image(tmp_path / "image.png", image)
-    assert pipeline.ahead(image, SPEC) is image
-    for given in (file, str(file)):
+    for given in (image, file, str(file)):
         read = pipeline.ahead(given, SPEC)
+        assert runner._pinned.block_of(read) is not None
+        assert pipeline.ahead(read, SPEC) is read
         np.testing.assert_array_equal(read, image)
         (found,) = pipeline.begin([read], SPEC)().predictions
         np.testing.assert_array_equal(found.arrays["same"], values([image], SPEC)[0])
@@ -189,8 +194,11 @@ def test_a_call_that_waits_reads_its_file(opened: tuple[Any, Any], tmp_path: Pat
     runner._jpegs = None
 
 
-def test_joined_calls_of_many_threads_have_their_own_values(opened: tuple[Any, Any], tmp_path: Path) -> None:
+def test_joined_calls_of_many_threads_have_their_own_values(
+    opened: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two batches run at once; memory and sizes differ from call to call."""
+    monkeypatch.setattr(batches, "_SMALL", 2_000)
     _, runner = opened
     model = Model(runner, SPEC, Path("best.engine"), join_calls=4)
     images = [pixels(seed, SIZES[seed % 3]) for seed in range(12)]
@@ -220,6 +228,7 @@ def test_calls_of_many_threads_are_those_of_one(
 ) -> None:
     """Each image runs alone, in the thread of its call or in one for all, which may also copy it; images lie in files and in memory of each kind."""
     monkeypatch.setattr(batches, "_SEPARATE", separate)
+    monkeypatch.setattr(batches, "_SMALL", 2_000)
     monkeypatch.setattr(batches, "_LARGE", large)
     gpu, runner = opened
     model = Model(runner, SPEC, Path("best.engine"))
@@ -312,6 +321,52 @@ def test_a_file_is_read_once_although_the_cpu_preprocesses_it(
     monkeypatch.setattr(vision_images, "read_image", counted)
     np.testing.assert_array_equal(model(file)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
     assert reads == [file]
+
+
+@pytest.mark.parametrize("memory", ["dense", "fortran order", "file", "page-locked", "small", "large", "no room"])
+def test_a_thread_copies_its_image_for_the_one_that_runs_it(
+    opened: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+) -> None:
+    """To page-locked memory, beside the Python of other threads; unless it is there, small, or too large to be copied whole."""
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    if memory != "small":
+        monkeypatch.setattr(batches, "_SMALL", 0)
+    if memory == "large":
+        monkeypatch.setattr(batches, "_LARGE", 1)
+    _, runner = opened
+    if memory == "no room":
+        monkeypatch.setattr(runner._pinned, "_limit", 0)
+    image = pixels(0, SIZES[4])
+    given: Any = image
+    if memory == "fortran order":
+        given = np.asfortranarray(image)
+    if memory == "file":
+        given = write_image(tmp_path / "image.png", image)
+    if memory == "page-locked":
+        given = runner.input_array(image.shape, np.uint8)
+        given[...] = image
+    copied = memory in ("dense", "fortran order", "file")
+    model, took = Model(runner, SPEC, Path("best.engine")), []
+    take = ImageBatch.take
+
+    def taken(batch: ImageBatch, index: int, image: Any) -> Any:
+        took.append((threading.current_thread().name, image))
+        return take(batch, index, image)
+
+    model(image)  # checks the kernels
+    gc.collect()
+    before = len(runner._pinned._inputs)
+    monkeypatch.setattr(ImageBatch, "take", taken)
+    for call in range(3):
+        np.testing.assert_array_equal(model(given)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
+        name, found = took.pop()
+        assert (found is given) == (memory in ("page-locked", "small", "large", "no room")), call
+        assert runner._images.is_page_locked(found.__array_interface__["data"][0]) == (
+            copied or memory == "page-locked"
+        )
+        assert (name == "adaptrt-calls") == (memory != "large")
+        del found
+    wait_until(lambda: len(runner._pinned._inputs) == before, "copies to be given back with the calls")
 
 
 @forks

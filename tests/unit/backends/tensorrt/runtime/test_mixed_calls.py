@@ -47,6 +47,7 @@ def served(opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[An
 
     monkeypatch.setattr(runner._cuda.api, "cudaStreamSynchronize", wait)
     monkeypatch.setattr(call_thread, "_IDLE", 0.002)
+    monkeypatch.setattr(batches, "_SMALL", 5_000)
     monkeypatch.setattr(batches, "_LARGE", 50_000)
     return gpu, runner
 

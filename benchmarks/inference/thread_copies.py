@@ -1,0 +1,81 @@
+"""Calls of many threads with images in pageable memory: who copies them to page-locked memory.
+
+::
+
+    python -m benchmarks.inference.thread_copies best.engine [--sizes 720p] [--threads 8 16 4] [--json FILE]
+
+Calls per second, in turns, one by one (``default``) and with ``join_calls=8`` (``joined``): with an image in ``pageable`` memory, one that each thread has
+``copied`` to page-locked memory of its own before the call, and one that is ``page-locked``. ``alone``: the engine only, at batch 1; ``copies``:
+only the copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.inference.end_to_end import Work, rate
+from benchmarks.inference.thread_ways import alone, opened
+
+
+class Copies:
+    """Copies of one image, for each thread in memory of its own."""
+
+    def __init__(self, work: Work, size: str, count: int) -> None:
+        self.image = work.images(size, "pageable", 1)[0]
+        self._arrays = work.images(size, "pinned", count)
+        self._numbers, self._own = itertools.count(), threading.local()
+
+    def __call__(self) -> Any:
+        found = getattr(self._own, "array", None)
+        if found is None:
+            found = self._own.array = self._arrays[next(self._numbers) % len(self._arrays)]
+        np.copyto(found, self.image)
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="an engine whose batch can be 8")
+    parser.add_argument("--sizes", nargs="+", default=["720p", "1080p"])
+    parser.add_argument("--threads", type=int, nargs="+", default=[8, 16, 4])
+    parser.add_argument("--seconds", type=float, default=0.35, help="of each measurement")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("build/thread_copies"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.batches, options.lines = [1], None
+    work, most, found = Work(options), max(options.threads), {}  # type: ignore[var-annotated]
+    models = {"default": opened(work), "joined": opened(work, join=8)}
+    files = {"alone": alone(work, None), "alone, 8 contexts": alone(work, 8)}
+    for size in options.sizes:
+        copied, locked = Copies(work, size, most), work.images(size, "pinned", 1)[0]
+        calls: dict[str, Callable[[], Any]] = {**files, "copies": copied}
+        for name, model in models.items():
+            calls[f"{name}, pageable"] = partial(model, copied.image)
+            calls[f"{name}, copied"] = lambda model=model, copied=copied: model(copied())
+            calls[f"{name}, page-locked"] = partial(model, locked)
+        for call in calls.values():
+            rate(work, call, most)  # contexts and graphs of all threads
+        for count in options.threads:
+            rates: dict[str, list[float]] = {name: [] for name in calls}
+            for _ in range(options.turns):
+                for name, call in calls.items():
+                    rates[name].append(rate(work, call, count))
+            found[f"{size}, {count} threads"] = {name: round(float(np.median(some))) for name, some in rates.items()}
+            print(time.strftime("%H:%M:%S"), size, count, found[f"{size}, {count} threads"], flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

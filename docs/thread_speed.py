@@ -1,0 +1,193 @@
+"""Calls of many threads, for the section on end-to-end speed of the measurements page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common.results import markdown
+
+MEMORIES = ("device", "pinned", "pageable")
+STAGES = ("write", "start", "decode")
+NEVER = 1000
+PRODUCT = {"device": "device, they write", "pinned": "pinned, default", "pageable": "pageable, default"}
+"""What a model does with an image of 720p."""
+LETTERS = "ABCDEFGH"
+WAYS = (
+    "default",
+    "they write",
+    "each thread",
+    "each thread, lock released",
+    "8 contexts",
+    "each thread, 8 contexts",
+    "joined",
+)
+
+
+def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
+    """Calls of threads that each wait for their own result; a run can lack some numbers of threads."""
+    runs = kept["runs"]
+    same = len({run["machine"] for run in runs}) == 1
+    machines = [f"{letter}: {run['machine']}" for letter, run in zip(LETTERS, runs, strict=False)]
+    said = f"{', '.join(LETTERS[: len(runs)])}, each: {runs[0]['machine']}" if same else "; ".join(machines)
+    return [
+        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
+        "threads and the four contexts that calls have, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
+        "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
+        "When this was measured, the one thread also copied images in pageable memory, and so did the thread that runs a batch of joined calls; the table after",
+        f"the next one shows what changes if the threads of the calls do it, as they do now. *Joined* is with `join_calls=8`. Machines {said}.",
+        "",
+        *markdown(["threads", "machine", "alone", *MEMORIES, "device, joined", "pageable, joined"], _thread_rows(runs)),
+        "",
+        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *One thread*: it also copies all images to page-locked memory;",
+        "*they write*: each thread copies what the GPU needs of its image, as with images of 4 MiB and more. *Each thread*: every thread runs its own calls;",
+        "*lock released*: and gives up the interpreter lock for every CUDA call:",
+        "",
+        *markdown(["way", "machine", *MEMORIES], _way_rows(runs)),
+        "",
+        *_thread_prose([run["measured"] for run in runs]),
+        "",
+        *_copies(copies),
+        "",
+        *_in_turn(runs),
+        "",
+        f"{kept['network']}; {kept['cpu']}, {kept['date']}.",
+    ]
+
+
+def _thread_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
+    sides = [*(PRODUCT[memory] for memory in MEMORIES), "device, joined", "pageable, joined"]
+    rows = []
+    for count in sorted(
+        {int(name.split()[0]) for run in runs for name in run["measured"] if name.endswith(" threads")}
+    ):
+        for number, run in zip(LETTERS, runs, strict=False):
+            one = run["measured"].get(f"{count} threads")
+            if one is not None:
+                shares = (_share(one.get(side), one["alone"]) for side in sides)
+                rows.append([count, number, f"{one['alone']:.0f}", *shares])
+    return rows
+
+
+def _way_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
+    measured = [(number, run["measured"]["8 threads"]) for number, run in zip(LETTERS, runs, strict=False)]
+    rows: list[list[Any]] = []
+    for way in WAYS:
+        for number, one in measured:
+            rates = (_share(one.get(f"{memory}, {way}"), one["alone"]) for memory in MEMORIES)
+            rows.append(["one thread" if way == "default" else way, number, *rates])
+    for name in ("alone", "alone, 8 contexts"):
+        rows += [
+            [f"engine {name}", number, *[_share(one[name], one["alone"])] * len(MEMORIES)] for number, one in measured
+        ]
+    return rows
+
+
+def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
+    def shares(count: int, way: str, of: str = "alone", memories: tuple[str, ...] = MEMORIES) -> str:
+        found = [one for run in measured if (one := run.get(f"{count} threads")) is not None]
+        names = [PRODUCT[memory] if way == "default" else f"{memory}, {way}" for memory in memories]
+        return _span([one[name] / one[of] for one in found for name in names if name in one])
+
+    more = _span([run["8 threads"]["alone, 8 contexts"] / run["8 threads"]["alone"] for run in measured])
+    wide = "alone, 8 contexts"
+    host = ("pageable",)
+    decoding = [run["decoding, us"] for run in measured]
+    stages = [found for run in measured for name, found in run.items() if name.startswith("stages ")]
+    slower = [one["8"][stage] / one["1"][stage] for one in stages for stage in STAGES]
+    return [
+        f"With 8 threads, calls reach {shares(8, 'default')} of the engine alone with four contexts, and {shares(8, 'default', wide)} of it with eight. If each thread runs its own calls, they reach {shares(8, 'each thread')}; if it also gives up the",
+        f"interpreter lock for every CUDA call, as in earlier versions, {shares(8, 'each thread, lock released')}. With images in pageable memory,",
+        f"other numbers of threads reach {shares(4, 'default', memories=host)} (4), {shares(6, 'default', memories=host)} (6) and {shares(16, 'default', memories=host)} (16).",
+        "",
+        f"With eight contexts (`TensorRTRunner(path, contexts=8)`), the engine alone reaches {more} times as much, and calls {shares(8, '8 contexts', wide)} of that:",
+        f"the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls run less Python for an image: they reach {shares(8, 'joined', wide)} of the engine alone",
+        f"with eight contexts and 8 threads, and {shares(16, 'joined', wide)} with 16. With images in pageable memory and",
+        f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts, and the default {shares(8, 'default', memories=host)}.",
+        "",
+        f"In 8 threads that each run their own calls, the same Python takes more CPU time. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
+        f"long in threads that do nothing else as in one thread, and the stages of a call {_span(slower)} times.",
+        "CPU time in us with 1 and with 8 threads, "
+        + "; ".join(_stage_line(number, run) for number, run in zip(LETTERS, measured, strict=False))
+        + ".",
+    ]
+
+
+def _stage_line(number: str, run: dict[str, Any]) -> str:
+    def pair(one: float, eight: float) -> str:
+        return f"{one:.0f} and {eight:.0f}"
+
+    parts = [f"decoding and nothing else {pair(run['decoding, us']['1'], run['decoding, us']['8'])}"]
+    for memory in MEMORIES:
+        found = run.get(f"stages {memory}, us")
+        if found is not None:
+            steps = ", ".join(f"{stage} {pair(found['1'][stage], found['8'][stage])}" for stage in STAGES)
+            parts.append(f"{memory} ({steps})")
+    return f"machine {number}: {', '.join(parts)}"
+
+
+def _span(values: list[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _share(rate: float | None, alone: float) -> str:
+    return "" if rate is None else f"{rate:.0f} ({rate / alone:.2f})"
+
+
+def _copies(kept: dict[str, Any]) -> list[str]:
+    """Who copies images in pageable memory."""
+    ways = [f"{calls}, {memory}" for calls in ("default", "joined") for memory in ("pageable", "copied", "page-locked")]
+    names = ["alone", "alone, 8 contexts", *ways]
+    measured = kept["measured"]
+    rows = [
+        [*name.removesuffix(" threads").split(", "), *(f"{one[way]}" for way in names)]
+        for name, one in measured.items()
+    ]
+    small = [one for name, one in measured.items() if name.startswith("720p")]
+    gains = {
+        calls: _span([one[f"{calls}, copied"] / one[f"{calls}, pageable"] for one in small])
+        for calls in ("default", "joined")
+    }
+    wide = _span(
+        [
+            one["joined, copied"] / one["alone, 8 contexts"]
+            for name, one in measured.items()
+            if name in ("720p, 8 threads", "720p, 16 threads")
+        ]
+    )
+    return [
+        "Images in pageable memory that the thread of each call copied to page-locked memory of its own before the call (*copied*; calls per second,",
+        f"`benchmarks/inference/thread_copies.py`). That is {gains['default']} times as fast with images of 720p, and {gains['joined']} times with joined calls, which then reach",
+        f"{wide} of the engine alone with eight contexts and 8 or 16 threads. Since then, with more than four calls at once and with joined calls, a thread copies its image if it",
+        "has 256 KiB or more and less than 4 MiB:",
+        "",
+        *markdown(["images", "threads", *names], rows),
+        "",
+        f"{kept['network']}; {kept['machine']}, {kept['date']}.",
+    ]
+
+
+def _in_turn(runs: list[dict[str, Any]]) -> list[str]:
+    """When a thread that waits for a context gets one before others."""
+    found = [
+        (number, run["measured"]["in turn"])
+        for number, run in zip(LETTERS, runs, strict=False)
+        if "in turn" in run["measured"]
+    ]
+    rows = [
+        [count, number, _seconds(seconds), f"{one['rate']:.0f}", f"{one['longest']:.0f}", f"{one['fewest']:.2f}"]
+        for number, counts in found
+        for count, times in sorted(counts.items(), key=lambda pair: int(pair[0]))
+        for seconds, one in times.items()
+    ]
+    return [
+        "More threads than contexts that call the engine themselves (`runner.run`): a released context can be taken at once, by the thread that released it, unless",
+        "another one has waited for *ms*, which then gets it. With 0, a context rests each time until a thread has woken up; without a limit, four threads",
+        "keep the contexts. The engine waits for 20 ms. *Fewest*: calls of the thread that made fewest, as a share of the mean:",
+        "",
+        *markdown(["threads", "machine", "ms", "calls per second", "longest call, ms", "fewest"], rows),
+    ]
+
+
+def _seconds(text: str) -> str:
+    return "no limit" if float(text) >= NEVER else f"{1000 * float(text):.0f}"

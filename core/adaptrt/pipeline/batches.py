@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     from adaptrt.specs.runners import Runner
 
 _SEPARATE = 4  # calls with one image; with more at once, one thread runs them
-_SMALL, _LARGE = (
-    256 << 10,
-    4 << 20,
-)  # bytes of an image in host memory; a thread copies what lies between them for another
+_SMALL, _LARGE = 256 << 10, 4 << 20  # bytes of an image in host memory that its thread copies for another
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 

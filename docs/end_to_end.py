@@ -19,8 +19,9 @@ def end_to_end() -> list[str]:
     return [
         "## End to end on a GPU",
         "",
-        f"{kept['network']}: from decoded uint8 images with about ten objects each to boxes in their pixels. Batch 1 is the latency of a call",
-        "(median), 8 and 32 are the steady throughput of a stream (mean). *Alone* is the time of the engine with its input in GPU memory. The *bound* is",
+        f"{kept['network']}: from decoded uint8 images with about ten objects each to boxes in their pixels, on one",
+        f"{kept['machine']}. Batch 1 is the latency of a call (median), 8 and 32 are",
+        "the steady throughput of a stream (mean). *Alone* is the time of the engine in one context with its input in GPU memory. The *bound* is",
         "that time and the fastest way that brings the images to the GPU, measured without an engine in the same run: for batch 1 their sum, otherwise the",
         "longer of the two. The project's target is a multiple of the engine alone: 2.0 for batch 1; otherwise 1.3 for images in device memory and 1.5 for",
         f"images on the host. If the bound exceeds it, the target is 1.2 times the bound. *First machine* is the ratio in an earlier run ({kept['first run']['machine']}):",
@@ -42,6 +43,9 @@ def end_to_end() -> list[str]:
             _rows(kept["rows"], kept["first run"]["rows"]),
         ),
         "",
+        "Batches of a stream run in several contexts, which overlap on the GPU, so that a stream can be faster than the engine alone. The bound is measured",
+        "too, so that a time can also be a little below it.",
+        "",
         *_later_rows(kept["later runs"]),
         "",
         *(_earlier_rows(missing, earlier) if missing else []),
@@ -50,14 +54,18 @@ def end_to_end() -> list[str]:
         *_streams(kept["streams"]),
         *threads(read("thread_ways"), read("thread_copies")),
         "",
+        *_memory(kept["memory"]),
+        "",
+        f"`benchmarks/inference/end_to_end.py`: {kept['machine']}, {kept['date']}.",
+        "",
         f"The rest of this section is of an earlier run, with {earlier['network'].rpartition(', ')[2]} ({earlier['machine']}). Ways to bring one image in pageable memory",
         "to the GPU (`benchmarks/inference/pageable_ways.py`; ms of a call, median, in turns). The first calls with an image size try to copy, to resize, and",
         "to let the driver copy; later calls use the fastest:",
         "",
         *markdown(["", *SIZES], _ways(earlier["ways"])),
         "",
-        "Compared with other tools in the same run, with the same engine (ms, median; *arrays* are inputs and outputs of the engine in host memory;",
-        "those of batch 8 are of another run, on another machine of the same kind):",
+        "Compared with other tools, in turns, with the same engine (ms of a call, median; *arrays* are inputs and outputs of the engine in host memory;",
+        "*images* are a list in pageable memory. Arrays at batch 8 were measured in another run, on another machine of the same kind):",
         "",
         *markdown(["input", "batch", "with", "ms"], _peers(others)),
         "",
@@ -69,13 +77,12 @@ def end_to_end() -> list[str]:
         "",
         *_video(earlier["video"]),
         "",
-        *_memory(kept["memory"]),
-        "",
-        f"`benchmarks/inference/end_to_end.py`: {kept['machine']}, {kept['date']}.",
+        f"`benchmarks/inference/end_to_end.py`: {earlier['machine']}, {earlier['date']}.",
     ]
 
 
 def _memory(kept: dict[str, Any]) -> list[str]:
+    """Measured before threads copied their own images, which takes more page-locked memory."""
     one, many = kept["threads"]["1"], kept["threads"]["8"]
     calls = many["samples"][-1]["calls"]
 
@@ -83,7 +90,8 @@ def _memory(kept: dict[str, Any]) -> list[str]:
         return f"{grown['process']:.1f} MiB in the process and {grown['gpu']:.0f} MiB on the GPU"
 
     return [
-        f"Growth of memory up to {calls:,} calls, after the first tenth of them: {said(one['growth'])} with one thread, {said(many['growth'])} with 8.",
+        f"Growth of memory up to {calls:,} calls with images of 720p in pageable memory, after the first tenth of them: {said(one['growth'])} with one thread,",
+        f"{said(many['growth'])} with 8 (before the threads of calls copied their images).",
     ]
 
 
@@ -92,13 +100,14 @@ def _later_rows(runs: list[dict[str, Any]]) -> list[str]:
     parts = []
     for run in runs:
         missed = [row for row in sorted(run["rows"]) if not row[8]]
-        rows = ", ".join(f"{size} {memory} {batch}: {ratio:.2f}" for size, memory, batch, _, _, ratio, *_ in missed)
+        rows = ", ".join(f"{one[0]} {one[1]} {one[2]}: {one[5]:.2f} ({one[3] / one[6]:.2f})" for one in missed)
         copies = run["host"]["copy, GB/s"]
         copied = f"copies of the host with 1, 8 and 16 threads: {copies['1']:.1f}, {copies['8']:.1f} and {copies['16']:.1f} GB/s"
         parts.append(f"{len(run['rows']) - len(missed)} of {len(run['rows'])} ({copied}; missed: {rows})")
     return [
-        f"The same on {len(runs)} more machines ({runs[-1]['machine']}): {' and '.join(parts)} rows meet their targets. Only images in pageable memory "
-        "missed one; their times depend on how fast the machine copies.",
+        f"The same on {len(runs)} more machines (each {runs[-1]['machine']}; in parentheses, the multiple of the bound): {' and '.join(parts)} rows meet their targets. "
+        "Only images in pageable memory missed one. Their times depend on how fast the machine copies, and that is not all: rows far above their bound "
+        "took longer than the engine and the copies do.",
     ]
 
 
@@ -174,7 +183,7 @@ def _ways(ways: dict[str, Any]) -> list[list[Any]]:
 
 def _peers(measured: dict[str, Any]) -> list[list[Any]]:
     return [
-        [*key.removeprefix("peers_").rsplit("_", 1), name, f"{one['p50']:.2f}"]
+        [*key.removeprefix("peers_").replace("ultralytics_", "images, ").rsplit("_", 1), name, f"{one['p50']:.2f}"]
         for key, sides in sorted(measured.items())
         if key.startswith("peers_")
         for name, one in sides.items()

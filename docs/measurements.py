@@ -20,7 +20,7 @@ PLACES = ("static", "batch", "batch_hw")
 def measurements_page() -> str:
     """Start-up, conversion, ONNX Runtime, per image, mAP, engines: exactness, latency, builds."""
     lines = [
-        "<!-- Written by `make docs` out of benchmarks/results: run the script that a section names, with --json keep. -->",
+        "<!-- Written by `make docs` out of benchmarks/results. Scripts that run on a CPU write there with --json keep; runs on GPUs were put together. -->",
         "# Measurements",
         "",
         "Unless a section says otherwise, values that are compared with each other were measured alternately, in one run, on one",

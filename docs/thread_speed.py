@@ -31,10 +31,11 @@ def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
     said = f"{', '.join(LETTERS[: len(runs)])}, each: {runs[0]['machine']}" if same else "; ".join(machines)
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
-        "threads and the four contexts that calls have, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
+        "threads and four contexts, as many as a model has by default, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
         "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
-        "When this was measured, the one thread also copied images in pageable memory, and so did the thread that runs a batch of joined calls; the table after",
-        f"the next one shows what changes if the threads of the calls do it, as they do now. *Joined* is with `join_calls=8`. Machines {said}.",
+        "When this was measured, the one thread also copied images in pageable memory, and so did the thread that runs a batch of joined calls; the third",
+        "table shows what it changes if the threads of the calls do it, as they do now. On A and B, a released context could always be taken",
+        f"at once; on C, not after a thread has waited for 20 ms (the fourth table). *Joined* is with `join_calls=8`. Machines {said}.",
         "",
         *markdown(["threads", "machine", "alone", *MEMORIES, "device, joined", "pageable, joined"], _thread_rows(runs)),
         "",
@@ -95,14 +96,15 @@ def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
     stages = [found for run in measured for name, found in run.items() if name.startswith("stages ")]
     slower = [one["8"][stage] / one["1"][stage] for one in stages for stage in STAGES]
     return [
-        f"With 8 threads, calls reach {shares(8, 'default')} of the engine alone with four contexts, and {shares(8, 'default', wide)} of it with eight. If each thread runs its own calls, they reach {shares(8, 'each thread')}; if it also gives up the",
+        f"With 8 threads, calls reach {shares(8, 'default', memories=('device', 'pinned'))} of the engine alone with four contexts for images in GPU or page-locked memory, and {shares(8, 'default', memories=host)}",
+        f"for those in pageable memory; of the engine alone with eight contexts, all reach {shares(8, 'default', wide)}. If each thread runs its own calls, they reach {shares(8, 'each thread')} of the engine with four; if it also gives up the",
         f"interpreter lock for every CUDA call, as in earlier versions, {shares(8, 'each thread, lock released')}. With images in pageable memory,",
         f"other numbers of threads reach {shares(4, 'default', memories=host)} (4), {shares(6, 'default', memories=host)} (6) and {shares(16, 'default', memories=host)} (16).",
         "",
         f"With eight contexts (`TensorRTRunner(path, contexts=8)`), the engine alone reaches {more} times as much, and calls {shares(8, '8 contexts', wide)} of that:",
         f"the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls run less Python for an image: they reach {shares(8, 'joined', wide)} of the engine alone",
         f"with eight contexts and 8 threads, and {shares(16, 'joined', wide)} with 16. With images in pageable memory and",
-        f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts, and the default {shares(8, 'default', memories=host)}.",
+        f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts.",
         "",
         f"In 8 threads that each run their own calls, the same Python takes more CPU time. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
         f"long in threads that do nothing else as in one thread, and the stages of a call {_span(slower)} times.",
@@ -141,13 +143,20 @@ def _copies(kept: dict[str, Any]) -> list[str]:
     measured = kept["measured"]
     rows = [
         [*name.removesuffix(" threads").split(", "), *(f"{one[way]}" for way in names)]
-        for name, one in measured.items()
+        for name, one in sorted(measured.items(), key=lambda found: _size_and_count(found[0]))
     ]
-    small = [one for name, one in measured.items() if name.startswith("720p")]
-    gains = {
-        calls: _span([one[f"{calls}, copied"] / one[f"{calls}, pageable"] for one in small])
-        for calls in ("default", "joined")
-    }
+
+    def gain(calls: str, size: str) -> str:
+        return _span(
+            [
+                one[f"{calls}, copied"] / one[f"{calls}, pageable"]
+                for name, one in measured.items()
+                if name.startswith(size)
+            ]
+        )
+
+    eight = measured["720p, 8 threads"]
+    before, after = (eight[f"default, {memory}"] / eight["alone"] for memory in ("pageable", "copied"))
     wide = _span(
         [
             one["joined, copied"] / one["alone, 8 contexts"]
@@ -156,15 +165,22 @@ def _copies(kept: dict[str, Any]) -> list[str]:
         ]
     )
     return [
-        "Images in pageable memory that the thread of each call copied to page-locked memory of its own before the call (*copied*; calls per second,",
-        f"`benchmarks/inference/thread_copies.py`). That is {gains['default']} times as fast with images of 720p, and {gains['joined']} times with joined calls, which then reach",
-        f"{wide} of the engine alone with eight contexts and 8 or 16 threads. Since then, with more than four calls at once and with joined calls, a thread copies its image if it",
-        "has 256 KiB or more and less than 4 MiB:",
+        "On another machine, images in pageable memory that the thread of each call copied to page-locked memory before the call (*copied*; calls per",
+        f"second, `benchmarks/inference/thread_copies.py`). That is {gain('default', '720p')} times as fast with images of 720p ({gain('default', '1080p')} with 1080p), and {gain('joined', '720p')} times with joined calls",
+        f"({gain('joined', '1080p')}), which then reach {wide} of the engine alone with eight contexts, with 8 or 16 threads. With 8 threads and images of 720p, the default reached {before:.2f} of the",
+        f"engine alone with four contexts, and {after:.2f} with copied images. Since then, with more than four calls at once and with joined calls, a thread copies its image",
+        "itself if it has 256 KiB or more and less than 4 MiB. That was not measured again on a GPU:",
         "",
         *markdown(["images", "threads", *names], rows),
         "",
         f"{kept['network']}; {kept['machine']}, {kept['date']}.",
     ]
+
+
+def _size_and_count(name: str) -> tuple[int, int]:
+    """Of a name such as ``720p, 8 threads``, to sort by."""
+    size, count = name.removesuffix(" threads").split(", ")
+    return int(size.removesuffix("p")), int(count)
 
 
 def _in_turn(runs: list[dict[str, Any]]) -> list[str]:
@@ -183,7 +199,7 @@ def _in_turn(runs: list[dict[str, Any]]) -> list[str]:
     return [
         "More threads than contexts that call the engine themselves (`runner.run`): a released context can be taken at once, by the thread that released it, unless",
         "another one has waited for *ms*, which then gets it. With 0, a context rests each time until a thread has woken up; without a limit, four threads",
-        "keep the contexts. The engine waits for 20 ms. *Fewest*: calls of the thread that made fewest, as a share of the mean:",
+        "keep the contexts. adaptrt's limit is 20 ms. *Fewest*: calls of the thread that made fewest, as a share of the mean:",
         "",
         *markdown(["threads", "machine", "ms", "calls per second", "longest call, ms", "fewest"], rows),
     ]

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.inference.end_to_end all --file best.engine [--wrapped for_ultralytics.engine] [--work FOLDER] [--keep]
+    python -m benchmarks.inference.end_to_end all --file best.engine [--wrapped for_ultralytics.engine] [--work FOLDER]
 
 Every measurement is a file in the work folder, so that a run that was interrupted goes on where it ended. Stages:
 
@@ -14,7 +14,8 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays
 - ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone
 - ``memory``: of the process and the GPU over many calls, of one thread and of the largest number of threads
-- ``report``: the targets, and what of them holds
+- ``report``: the targets, and what of them holds, with all measurements in ``report.json``; those of several machines were put together for
+  ``benchmarks/results/end_to_end_gpu.json``
 
 The bound of a call is the sum of the file alone and of the fastest way that brings an image to the GPU (``transports``), measured in the
 same run; that of a stream is the larger of the two. Where the bound is more than the target, the target is 1.2 times the bound.
@@ -41,7 +42,7 @@ import adaptrt
 from adaptrt.errors import DependencyError
 from adaptrt.pipeline.load import Model
 from adaptrt.specs.runners import AllocatesInputs
-from benchmarks.common.results import FOLDER, machine, table, use_fixtures
+from benchmarks.common.results import machine, table, use_fixtures
 from benchmarks.inference import transports
 
 if TYPE_CHECKING:
@@ -425,8 +426,6 @@ def report(work: Work) -> None:
     }
     text = json.dumps(result, indent=1) + "\n"
     (work.folder / "report.json").write_text(text)
-    if work.options.keep:
-        (FOLDER / f"end_to_end_{'gpu' if work.gpu else 'cpu'}.json").write_text(text)
     print("\n".join(f"{name}: {json.dumps(value)}" for name, value in kept.items() if not name.startswith("calls")))
 
 
@@ -468,7 +467,6 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, help="append each measurement to this file too, as a line of JSON")
     parser.add_argument("--stream", type=int, default=60, help="batches of a stream")
     parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
-    parser.add_argument("--keep", action="store_true", help="report: write to benchmarks/results")
     work = Work(parser.parse_args())
     stages: dict[str, Callable[[Work], None]] = {
         "alone": alone, "bus": bus, "calls": calls, "jpeg": jpeg, "peers": peers, "threads": threads, "memory": memory,

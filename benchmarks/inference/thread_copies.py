@@ -5,8 +5,11 @@
     python -m benchmarks.inference.thread_copies best.engine [--sizes 720p] [--threads 8 16 4] [--json FILE]
 
 Calls per second, in turns, one by one (``default``) and with ``join_calls=8`` (``joined``): with an image in ``pageable`` memory, one that each thread has
-``copied`` to page-locked memory of its own before the call, and one that is ``page-locked``. ``alone``: the engine only, at batch 1; ``copies``:
-only the copies.
+``copied`` to page-locked memory before the call, and one that is ``page-locked``. ``alone``: the engine only, at batch 1, with four
+contexts and with eight; ``copies``: only the copies.
+
+The results kept are of a time when the one thread that runs the calls also copied images in ``pageable`` memory. Now each thread copies its own if it
+has 256 KiB or more and less than 4 MiB.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from benchmarks.inference.thread_ways import alone, opened
 
 
 class Copies:
-    """Copies of one image, for each thread in memory of its own."""
+    """Copies of one image: each thread has a separate array."""
 
     def __init__(self, work: Work, size: str, count: int) -> None:
         self.image = work.images(size, "pageable", 1)[0]

@@ -12,7 +12,9 @@ On an image of 720p. Calls per second, in turns; all but the joined ones run eac
 - ``they write``: each thread writes what the GPU needs of its image to page-locked memory
 - ``each thread``: every thread runs its own calls; ``lock released``: and gives up the interpreter lock for every call of CUDA
 - ``joined``: ``join_calls=8``; ``joined, one copies``: the thread that runs a batch copies its images
-- ``alone``: the engine only, at batch 1, with as many threads
+- ``alone``: the engine only, at batch 1, with as many threads and four contexts, or eight
+
+In the results kept, ``default``, ``8 contexts`` and ``joined`` are of a time when the one thread also copied images.
 
 The engine only, with four contexts and more threads, by when it is the turn of a thread that waits: calls per second, and how even.
 And microseconds of the processor: of decoding in threads that do nothing else, and of each stage of a call.

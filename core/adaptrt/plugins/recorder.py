@@ -13,7 +13,6 @@ from typing import Any
 
 import pluggy
 
-
 _THREADS = "OMP_NUM_THREADS"
 
 

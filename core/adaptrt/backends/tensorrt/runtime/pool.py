@@ -64,12 +64,9 @@ class LanePool:
                     return lent[0]
             if self._may_take(len(self._waiters)):
                 return self._free.pop()
-            if self._made >= self._limit:
-                lane = self._wait()
-                if lane is not None:
-                    return lane
-            self._made += 1
-        return self._new_lane()
+            has_room = self._made < self._limit
+            self._made += has_room
+        return self._new_lane() if has_room else self._wait()
 
     def acquire_free(self) -> Lane | None:
         """Another lane, for a thread that already has one: ``None`` instead of waiting, since its own might be the one to wait for."""
@@ -92,34 +89,39 @@ class LanePool:
             return free > 0
         return self._waiters[free - 1].since > time.monotonic() - _IN_TURN
 
-    def _wait(self) -> Lane | None:
-        """For a lane, or ``None``: for room for another one. With the lock held."""
-        own = _Waiter()
+    def _wait(self) -> Lane:
+        """For a lane, or for room for another one."""
+        own, in_time = _Waiter(), True
         deadline = own.since + (0 if self._in_vain else _PATIENCE)
-        self._waiters.append(own)
-        in_time = True
         try:
+            with self._lock:
+                self._waiters.append(own)
             while True:
-                self.require_open()
-                if self._may_take(self._waiters.index(own)):
-                    return self._free.pop()
-                if self._made < self._limit:
-                    return None
-                if not in_time:
-                    break
-                self._lock.release()
-                try:
-                    in_time = own.gate.acquire(timeout=max(0, deadline - time.monotonic()))
-                finally:
-                    self._lock.acquire()
+                with self._lock:
+                    self.require_open()
+                    if self._may_take(self._waiters.index(own)):
+                        self._waiters.remove(own)
+                        return self._free.pop()
+                    if self._made < self._limit:
+                        self._waiters.remove(own)
+                        self._made += 1
+                        break
+                    if not in_time:
+                        raise self._busy()
+                in_time = own.gate.acquire(timeout=max(0, deadline - time.monotonic()))
                 if in_time:
                     own.woken = False
-        finally:
-            self._waiters.remove(own)
-            if own.woken and self._free:  # Ctrl-C, when a lane was meant for this thread
+        except BaseException:  # Ctrl-C may come at any point, also when a lane was meant for this thread
+            with self._lock:
+                if own in self._waiters:
+                    self._waiters.remove(own)
                 self._wake()
+            raise
+        return self._new_lane()
+
+    def _busy(self) -> EngineError:
         self._in_vain = True
-        raise EngineError(
+        return EngineError(
             f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
             hint="Release borrowed outputs, or allow more contexts: contexts=8",
         )
@@ -137,9 +139,13 @@ class LanePool:
 
     def release(self, lane: Lane) -> None:
         with self._lock:
-            self._free.append(lane)
-            self._in_vain = False
-            self._wake()
+            try:
+                self._free.append(lane)
+                self._in_vain = False
+                self._wake()
+            except BaseException:  # Ctrl-C: others wait for it
+                self._wake()
+                raise
 
     def lend(self, lane: Lane, loan: object) -> None:
         """Leave the lane with the calling thread, until its next call or ``end_loan``."""

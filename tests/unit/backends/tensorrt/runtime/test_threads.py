@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import gc
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from random import Random
 from unittest.mock import Mock
 
@@ -229,6 +231,7 @@ def test_no_lane_is_lost(seed, in_turn):
 
 def test_a_call_that_ends_while_it_waits_gives_way(monkeypatch):
     """After Ctrl-C, when a lane was meant for it."""
+    monkeypatch.setattr(pools, "_PATIENCE", 2 * HANG)
     pool = make_pool(1)
     lane = pool.acquire()
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
@@ -244,6 +247,61 @@ def test_a_call_that_ends_while_it_waits_gives_way(monkeypatch):
         assert calls[1].result(HANG) is lane
     pool.release(lane)
     assert pool.acquire() is lane
+
+
+class CtrlC:
+    """Ctrl-C in a thread, the ``number``-th time that Python looks for signals in the code of pools: after a call, and where functions begin."""
+
+    def __init__(self, number):
+        self.left, self.latest = number, {}
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename != pools.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            before, line = self.latest.get(frame, ("", 0))
+            self.latest[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]], frame.f_lineno
+            # on another line, it would be raised outside of the block of the call
+            self.left -= before == "RESUME" or (before.startswith("CALL") and line == frame.f_lineno)
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+
+
+def interrupted(number):
+    """The error of a call that waits, and gets Ctrl-C then; another one that waits goes on."""
+    pool = make_pool(1)
+    lane = pool.acquire()
+
+    def call(trace):
+        sys.settrace(trace)
+        try:
+            pool.release(pool.acquire())
+        finally:
+            sys.settrace(None)
+
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        call_1 = first.submit(call, CtrlC(number))
+        wait_until(lambda: pool._waiters or call_1.done(), "the call to wait")
+        call_2 = second.submit(call, None)
+        wait_until(lambda: len(pool._waiters) == 2 or call_1.done(), "the other call to wait")
+        pool.release(lane)
+        error = call_1.exception(HANG)
+        if lane not in pool._free and not call_2.done():
+            pool.release(lane)  # it was lost with the call
+        call_2.result(HANG)
+    assert not pool._waiters
+    return error
+
+
+def test_ctrl_c_leaves_no_thread_waiting(monkeypatch):
+    """At each point of a call that waits."""
+    monkeypatch.setattr(pools, "_PATIENCE", 2 * HANG)
+    errors = list(iter(map(interrupted, count(1)).__next__, None))
+    assert len(errors) > 10
+    assert all(isinstance(error, KeyboardInterrupt) for error in errors)
 
 
 def test_every_close_waits_for_calls():

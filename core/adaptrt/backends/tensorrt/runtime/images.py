@@ -110,12 +110,15 @@ class DeviceImages:
         return self._pinned.array(block, tuple(shape), np.dtype(np.uint8))
 
     def page_locked_copy(self, image: NDArray[Any]) -> NDArray[Any]:
-        """The image in page-locked memory; the image itself if it is there, if there is no room, or if it cannot be used from there."""
-        if not self.resizes or image.dtype != np.uint8 or image.ndim != 3 or not image.size:
+        """The image in page-locked memory; the image itself if it is there, if there is no room, or if the GPU does not resize it."""
+        if self._kernels is None or not self.resizes or image.dtype != np.uint8 or image.ndim != 3 or not image.size:
             return image
         if image.flags.c_contiguous and self.is_page_locked(image.__array_interface__["data"][0]):
             return image
-        copy = self._pinned.input_array(image.shape, image.dtype)
+        try:
+            copy = self._pinned.input_array(image.shape, image.dtype)
+        except EngineError:  # the system does not lock more memory
+            return image
         if not self._pinned.has_input(copy.__array_interface__["data"][0]):
             return image
         np.copyto(copy, image)

@@ -170,6 +170,7 @@ class TensorRTRunner:
     def handed_over(self, image: Any) -> Any:
         """An image for another thread: one on the device is ordered after what the calling thread has given to its stream, one on the host is
         copied to page-locked memory."""
+        self._pool.require_open()  # forked processes do not have that memory
         if self._images is None or isinstance(image, DeviceArray):
             return image
         if isinstance(image, np.ndarray):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import fake_gpu
 import numpy as np
@@ -182,6 +183,8 @@ def test_a_call_that_waits_reads_its_file(
     pipeline = BatchPipeline(runner, Processing(SPEC))
     image = pixels(0, (96, 144))
     file = write_image(tmp_path / "image.png", image)
+    assert pipeline.ahead(image, SPEC) is image, "not known to be preprocessed on the GPU"
+    assert pipeline.begin([image], SPEC)()
     for given in (image, file, str(file)):
         read = pipeline.ahead(given, SPEC)
         assert runner._pinned.block_of(read) is not None
@@ -323,7 +326,9 @@ def test_a_file_is_read_once_although_the_cpu_preprocesses_it(
     assert reads == [file]
 
 
-@pytest.mark.parametrize("memory", ["dense", "fortran order", "file", "page-locked", "small", "large", "no room"])
+@pytest.mark.parametrize(
+    "memory", ["dense", "fortran order", "file", "page-locked", "small", "large", "no room", "not locked"]
+)
 def test_a_thread_copies_its_image_for_the_one_that_runs_it(
     opened: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
 ) -> None:
@@ -356,11 +361,13 @@ def test_a_thread_copies_its_image_for_the_one_that_runs_it(
     model(image)  # checks the kernels
     gc.collect()
     before = len(runner._pinned._inputs)
+    if memory == "not locked":
+        monkeypatch.setattr(runner._pinned, "allocate", Mock(side_effect=EngineError("pin 64 KiB of host memory")))
     monkeypatch.setattr(ImageBatch, "take", taken)
     for call in range(3):
         np.testing.assert_array_equal(model(given)[0].arrays["same"], values([image], SPEC)[0])  # type: ignore[union-attr]
         name, found = took.pop()
-        assert (found is given) == (memory in ("page-locked", "small", "large", "no room")), call
+        assert (found is given) == (memory in ("page-locked", "small", "large", "no room", "not locked")), call
         assert runner._images.is_page_locked(found.__array_interface__["data"][0]) == (
             copied or memory == "page-locked"
         )
@@ -377,11 +384,13 @@ def test_an_engine_says_that_it_does_not_work_in_a_forked_process(
 ) -> None:
     """CUDA does not. Nothing waits there for what threads of the parent were doing, and no work is given to the GPU."""
     monkeypatch.setattr(batches, "_SEPARATE", separate)
+    monkeypatch.setattr(batches, "_SMALL", 0)
     gpu, runner = opened
     model, image = Model(runner, SPEC, Path("best.engine"), join_calls=join), pixels(0, SIZES[0])
     model(image)
     calls = [
         lambda: model(image),
+        lambda: model._pipeline.ahead(image, SPEC),
         lambda: model([image] * 20),
         lambda: runner.run({"images": values([image], SPEC)}),
         lambda: runner({"images": values([image], SPEC)}),
@@ -395,6 +404,7 @@ def test_an_engine_says_that_it_does_not_work_in_a_forked_process(
 
     def all_fail() -> bool:
         monkeypatch.setattr(gpu, "view", None)
+        monkeypatch.setattr(runner._cuda, "is_pinned", None)
         found = [fails(call) for call in calls]
         model.close()
         return all(found)

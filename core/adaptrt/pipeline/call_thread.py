@@ -1,6 +1,6 @@
 """Calls with one image, of many threads: one thread runs them, several at once and each alone, and decodes.
 
-Threads that take turns at the interpreter lock need much more of the processor for the same Python: decoding takes more than
+Threads that take turns at the interpreter lock need much more of the processor for the same Python: decoding takes about
 twice as long in eight threads as in one (``benchmarks/inference/thread_ways.py``).
 """
 

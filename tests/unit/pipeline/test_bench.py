@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from patience import wait_until
 
+from adaptrt.pipeline.bench import turns as bench_turns
 from adaptrt.pipeline.bench.hardware import GpuSensors, parse_readings, sensor_warnings
 from adaptrt.pipeline.bench.records import Measured, Row, compared
 from adaptrt.pipeline.bench.turns import Times, in_turns
@@ -66,6 +67,27 @@ def test_calls_alternate_and_every_thread_calls() -> None:
     assert {len(turn) for one in times.values() for turn in one.turns} == {3}
     assert all(len(one) == 4 for one in threads.values())  # three, and that of the warm-up
     assert "".join(order[-12:]) == "bbbaaaaaabbb"
+
+
+def test_calls_after_those_of_another_file_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of ONNX Runtime keep a core busy after a run: an eager model takes longer right after it."""
+    monkeypatch.setattr(bench_turns, "_SETTLED", 0.0)
+    order: list[tuple[str, str]] = []
+
+    def call(key: tuple[str, str]) -> int:
+        order.append(key)
+        time.sleep(0.002)
+        return len(order)
+
+    keys = [("a", "file"), ("a", "call"), ("b", "file")]
+    times = in_turns(
+        {key: lambda key=key: call(key) for key in keys},  # type: ignore[misc]
+        turns=2, seconds=0.002, runs_in=lambda key: key[0],
+    )  # fmt: skip
+    timed = {number for one in times.values() for number in one.results}
+    untimed = [order[number - 1] for number in range(10, len(order) + 1) if number not in timed]
+    assert len(timed) == 6
+    assert untimed == [("a", "call"), ("b", "file")]  # b, then a twice; the other turn begins with a
 
 
 SAMPLES = "1980, 2619, 40, 300.1\n1980, 2619, 50, [N/A]\n1200, 2619, 70, 310.5\nerror\n"

@@ -95,6 +95,7 @@ class _Bench:
                 turns=self.request.turns,
                 seconds=self.request.seconds,
                 threads=threads,
+                runs_in=lambda key: key[0],
                 on_turn=lambda turn, title=title, done=done: self.on_progress(title, done + turn, total),  # type: ignore[misc]
             )
             done += self.request.turns

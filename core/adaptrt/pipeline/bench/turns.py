@@ -16,6 +16,7 @@ from adaptrt.pipeline.bench.records import Measured
 K = TypeVar("K")
 Call = Callable[[], Any]
 WARM, MOST = 3, 1000  # calls before the first turn, and at most in one turn of a thread
+_SETTLED = 0.06  # seconds for which threads of ONNX Runtime keep a core busy after a run, and those of torch for a shorter time
 
 
 @dataclass
@@ -41,11 +42,13 @@ def in_turns(
     seconds: float,
     threads: int = 1,
     on_turn: Callable[[int], None] = lambda _: None,
+    runs_in: Callable[[K], object] = lambda _: None,
 ) -> dict[K, Times]:
     """The times of each call: ``turns`` turns, of ``seconds`` in all, each from ``threads`` threads at once.
 
-    The order is reversed in every other turn.
+    The order is reversed in every other turn. Where what a call ``runs_in`` changes, the first calls are not timed.
     """
+    last = None
     counts = {key: _calls_per_turn(call, seconds / turns) for key, call in calls.items()}
     times = {key: Times() for key in calls}
     with ThreadPoolExecutor(threads, thread_name_prefix="adaptrt-bench") as pool:
@@ -54,6 +57,9 @@ def in_turns(
                 _turn(call, 2, threads, pool)
         for turn in range(turns):
             for key in calls if turn % 2 else reversed(list(calls)):
+                if last not in (None, runs_in(key)):
+                    _settle(calls[key])
+                last = runs_in(key)
                 found, wall = _turn(calls[key], counts[key], threads, pool)
                 times[key].turns.append([spent for spent, _ in found])
                 times[key].walls.append(wall)
@@ -70,6 +76,13 @@ def _calls_per_turn(call: Call, seconds: float) -> int:
         call()
         spent = time.perf_counter() - started
     return max(1, min(MOST, int(seconds / max(spent, 1e-9))))
+
+
+def _settle(call: Call) -> None:
+    until = time.perf_counter() + _SETTLED
+    call()
+    while time.perf_counter() < until:
+        call()
 
 
 def _turn(call: Call, count: int, threads: int, pool: ThreadPoolExecutor) -> tuple[Sequence[tuple[float, Any]], float]:

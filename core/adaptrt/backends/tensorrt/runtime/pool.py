@@ -91,26 +91,26 @@ class LanePool:
 
     def _wait(self) -> Lane:
         """For a lane, or for room for another one."""
-        own, in_time = _Waiter(), True
+        own, awake, in_time = _Waiter(), False, True
         deadline = own.since + (0 if self._in_vain else _PATIENCE)
         try:
             with self._lock:
                 self._waiters.append(own)
             while True:
                 with self._lock:
+                    if awake:
+                        own.woken = False  # not before: a lane released meanwhile wakes another thread
                     self.require_open()
                     if self._may_take(self._waiters.index(own)):
-                        self._waiters.remove(own)
+                        self._leave(own)
                         return self._free.pop()
                     if self._made < self._limit:
-                        self._waiters.remove(own)
+                        self._leave(own)
                         self._made += 1
                         break
                     if not in_time:
                         raise self._busy()
-                in_time = own.gate.acquire(timeout=max(0, deadline - time.monotonic()))
-                if in_time:
-                    own.woken = False
+                awake = in_time = own.gate.acquire(timeout=max(0, deadline - time.monotonic()))
         except BaseException:  # Ctrl-C may come at any point, also when a lane was meant for this thread
             with self._lock:
                 if own in self._waiters:
@@ -118,6 +118,12 @@ class LanePool:
                 self._wake()
             raise
         return self._new_lane()
+
+    def _leave(self, own: _Waiter) -> None:
+        """Wait no longer; a thread that was woken again leaves that to another."""
+        self._waiters.remove(own)
+        if own.woken:
+            self._wake()
 
     def _busy(self) -> EngineError:
         self._in_vain = True

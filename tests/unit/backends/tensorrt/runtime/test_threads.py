@@ -178,6 +178,21 @@ def test_a_lane_does_not_rest_until_a_thread_that_waits_has_woken_up(monkeypatch
         assert call.result(HANG) is lane
 
 
+def test_each_lane_wakes_another_thread(monkeypatch):
+    """Also if the second is released while the first thread that waits is awake, but has not taken the first yet."""
+    monkeypatch.setattr(pools, "_PATIENCE", 2 * HANG)
+    pool = make_pool(2)
+    lanes = [pool.acquire(), pool.acquire()]
+    with ThreadPoolExecutor(2) as others:
+        calls = [waiting(pool, others), waiting(pool, others)]
+        with pool._lock:
+            pool.release(lanes[0])
+            wait_until(pool._waiters[0].gate.locked, "the first thread to awake")
+            time.sleep(0.01)
+            pool.release(lanes[1])
+        assert {call.result(HANG) for call in calls} == set(lanes)
+
+
 def test_more_threads_than_lanes_all_get_on():
     pool, calls, until = make_pool(2), [0] * 6, time.monotonic() + 0.5
 

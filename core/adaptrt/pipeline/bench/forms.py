@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.errors import AdaptrtError, ModelError, ShapeError
+from adaptrt.errors import AdaptrtError, ModelError, UsageError, ShapeError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
@@ -94,10 +94,13 @@ class OpenForm:
 
 def open_forms(request: BenchRequest) -> list[OpenForm]:
     """All files, open; an engine twice if it is measured with and without CUDA graphs."""
+    replaying = False
     for file in request.files:
         if file not in SOURCE_MODEL:
             require_model_file(Path(file))
-            require_backend(Path(file))
+            replaying = _replays(require_backend(Path(file))) or replaying
+    if request.cuda_graphs != "on" and not replaying:
+        raise UsageError("--cuda-graphs applies to TensorRT engines, and none of the files is one.", hint="Omit it.")
     require_libraries("--plugin-lib", request.options.plugin_libs)
     require_libraries("--ort-custom-ops", request.options.custom_ops)
     opened: list[OpenForm] = []
@@ -108,7 +111,7 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
                 opened.append(_source_model(request, file))
                 continue
             backend = require_backend(Path(file))
-            replays = isinstance(backend, ReplaysGraphs) and backend.cuda_graphs
+            replays = _replays(backend)
             for graphs in _settings(request) if replays else (True,):
                 title = f"{name}, CUDA graphs {'on' if graphs else 'off'}" if replays else name
                 opened.append(_open(Path(file), title, backend, request, cuda_graphs=graphs))
@@ -117,6 +120,10 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
             one.close()
         raise
     return opened
+
+
+def _replays(backend: Backend) -> bool:
+    return isinstance(backend, ReplaysGraphs) and backend.cuda_graphs
 
 
 def _settings(request: BenchRequest) -> tuple[bool, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.errors import AdaptrtError, ModelError, UsageError, ShapeError
+from adaptrt.errors import AdaptrtError, ModelError, ShapeError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form

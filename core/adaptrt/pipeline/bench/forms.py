@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.errors import AdaptrtError, ModelError, ShapeError, UsageError
+from adaptrt.errors import AdaptrtError, ModelError, ShapeError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
@@ -94,13 +94,10 @@ class OpenForm:
 
 def open_forms(request: BenchRequest) -> list[OpenForm]:
     """All files, open; an engine twice if it is measured with and without CUDA graphs."""
-    replaying = False
     for file in request.files:
         if file not in SOURCE_MODEL:
             require_model_file(Path(file))
-            replaying = _replays(require_backend(Path(file))) or replaying
-    if request.cuda_graphs != "on" and not replaying:
-        raise UsageError("--cuda-graphs applies to TensorRT engines, and none of the files is one.", hint="Omit it.")
+            require_backend(Path(file))
     require_libraries("--plugin-lib", request.options.plugin_libs)
     require_libraries("--ort-custom-ops", request.options.custom_ops)
     opened: list[OpenForm] = []
@@ -120,6 +117,11 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
             one.close()
         raise
     return opened
+
+
+def has_graphs(request: BenchRequest) -> bool:
+    """Whether ``cuda_graphs`` changes how one of the files runs."""
+    return any(file not in SOURCE_MODEL and _replays(require_backend(Path(file))) for file in request.files)
 
 
 def _replays(backend: Backend) -> bool:

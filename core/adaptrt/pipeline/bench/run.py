@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from adaptrt.errors import AdaptrtError
-from adaptrt.pipeline.bench.forms import NOISE_SIZE, OpenForm, open_forms
+from adaptrt.pipeline.bench.forms import NOISE_SIZE, OpenForm, has_graphs, open_forms
 from adaptrt.pipeline.bench.hardware import GpuSensors, measure_cpu_peak, sensor_warnings
 from adaptrt.pipeline.bench.records import Benchmark, Peak, Row, compared
 from adaptrt.pipeline.bench.request import BenchRequest
@@ -59,6 +59,8 @@ class _Bench:
                 one.shapes(batch)  # a batch that a file does not support fails before anything is measured
                 if (one.form.name, batch) not in self.work:
                     self.work[one.form.name, batch] = self._count(one, batch)
+        if request.cuda_graphs != "on" and not has_graphs(request):
+            found.warnings.append("--cuda-graphs has no effect: none of the files is a TensorRT engine")
         on_cpu = all(one.form.on_cpu for one in self.forms)
         if any(one.form.on_cpu and _is_float32(one) and self.work[one.form.name, cells[0][0]] for one in self.forms):
             found.cpu_peak = measure_cpu_peak()

@@ -14,20 +14,18 @@ has 256 KiB or more and less than 4 MiB.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.inference.end_to_end import Work, rate
-from benchmarks.inference.thread_ways import alone, opened
+from benchmarks.inference.thread_ways import alone, arguments, median_rates, opened
 
 
 class Copies:
@@ -47,14 +45,8 @@ class Copies:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", help="an engine whose batch can be 8")
+    parser = arguments(__doc__, "thread_copies", threads=[8, 16, 4], seconds=0.35)
     parser.add_argument("--sizes", nargs="+", default=["720p", "1080p"])
-    parser.add_argument("--threads", type=int, nargs="+", default=[8, 16, 4])
-    parser.add_argument("--seconds", type=float, default=0.35, help="of each measurement")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("build/thread_copies"))
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.batches, options.lines = [1], None
     work, most, found = Work(options), max(options.threads), {}  # type: ignore[var-annotated]
@@ -70,12 +62,10 @@ def main() -> None:
         for call in calls.values():
             rate(work, call, most)  # contexts and graphs of all threads
         for count in options.threads:
-            rates: dict[str, list[float]] = {name: [] for name in calls}
-            for _ in range(options.turns):
-                for name, call in calls.items():
-                    rates[name].append(rate(work, call, count))
-            found[f"{size}, {count} threads"] = {name: round(float(np.median(some))) for name, some in rates.items()}
-            print(time.strftime("%H:%M:%S"), size, count, found[f"{size}, {count} threads"], flush=True)
+            rates = {name: partial(rate, work, call, count) for name, call in calls.items()}
+            name = f"{size}, {count} threads"
+            found[name] = median_rates(rates, options.turns)
+            print(time.strftime("%H:%M:%S"), name, found[name], flush=True)
             if options.json:
                 options.json.write_text(json.dumps(found, indent=1) + "\n")
 

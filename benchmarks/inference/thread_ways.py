@@ -26,7 +26,7 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -179,17 +179,32 @@ def stage_times(work: Work, memory: str, counts: list[int]) -> dict[str, dict[st
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, name: str, *, threads: list[int], seconds: float) -> argparse.ArgumentParser:
+    """With the options of a script of this ``name`` that measures calls of threads, and these defaults."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="an engine whose batch can be 8")
-    parser.add_argument("--threads", type=int, nargs="+", default=[8, 4])
+    parser.add_argument("--threads", type=int, nargs="+", default=threads)
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("build") / name)
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def median_rates(rates: Mapping[str, Callable[[], float]], turns: int) -> dict[str, int]:
+    """Each is measured ``turns`` times, in turns."""
+    found: dict[str, list[float]] = {name: [] for name in rates}
+    for _ in range(turns):
+        for name, measured in rates.items():
+            found[name].append(measured())
+    return {name: round(float(np.median(some))) for name, some in found.items()}
+
+
+def main() -> None:
+    parser = arguments(__doc__, "thread_ways", threads=[8, 4], seconds=0.4)
     parser.add_argument(
         "--memories", nargs="+", choices=["device", "pinned", "pageable"], default=["device", "pageable"]
     )
-    parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("build/thread_ways"))
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.batches, options.lines = [1], None
     work, found, most = Work(options), {}, max(options.threads)  # type: ignore[var-annotated]
@@ -220,11 +235,7 @@ def main() -> None:
         calls: dict[str, Callable[[], float]] = {name: partial(rate, work, call, count) for name, call in files.items()}
         for memory in images:
             calls |= {f"{memory}, {name}": partial(rate_of, name, memory, count) for name in models}
-        rates: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(options.turns):
-            for name, call in calls.items():
-                rates[name].append(call())
-        say(f"{count} threads", {name: round(float(np.median(some))) for name, some in rates.items()})
+        say(f"{count} threads", median_rates(calls, options.turns))
 
 
 if __name__ == "__main__":

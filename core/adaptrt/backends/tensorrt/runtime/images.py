@@ -110,7 +110,7 @@ class DeviceImages:
         return self._pinned.array(block, tuple(shape), np.dtype(np.uint8))
 
     def page_locked_copy(self, image: NDArray[Any]) -> NDArray[Any]:
-        """The image in page-locked memory; the image itself if it is there, if there is no room, or if the GPU does not resize it."""
+        """A copy of an image in page-locked memory; the image itself if it is page-locked, if no more memory can be, or if the CPU resizes it."""
         if self._kernels is None or not self.resizes or image.dtype != np.uint8 or image.ndim != 3 or not image.size:
             return image
         if image.flags.c_contiguous and self.is_page_locked(image.__array_interface__["data"][0]):

@@ -85,9 +85,7 @@ class LanePool:
     def _may_take(self, ahead: int) -> bool:
         """Whether there is a free lane for a thread behind so many that wait."""
         free = len(self._free)
-        if free <= 0 or free > ahead:
-            return free > 0
-        return self._waiters[free - 1].since > time.monotonic() - _IN_TURN
+        return free > ahead or (free > 0 and self._waiters[free - 1].since > time.monotonic() - _IN_TURN)
 
     def _wait(self) -> Lane:
         """For a lane, or for room for another one."""

@@ -162,6 +162,7 @@ def test_a_thread_that_has_waited_for_long_comes_before_the_one_that_makes_room(
             assert pool.acquire_free() is None
         assert pool.acquire() is lane
         assert call.done()
+        assert call.result(HANG) is lane
 
 
 def test_a_lane_does_not_rest_until_a_thread_that_waits_has_woken_up(monkeypatch):

@@ -19,13 +19,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from types import ModuleType, SimpleNamespace
+from types import MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 from tensorrt_surfaces import read_surface
 
 _PARAMETERS = re.compile(r"\((?P<parameters>.*)\)(?: -> .+)?$")
+
+# of the runtime's functions, those that work without CUDA having been started on the current device
+_START_NOTHING = {
+    "cudaGetDevice", "cudaGetDeviceCount", "cudaGetDeviceProperties", "cudaGetErrorString", "cudaGetLastError", "cudaMemPoolProps",
+    "cudaRuntimeGetVersion",
+}  # fmt: skip
 
 
 class Code(enum.IntEnum):
@@ -93,6 +99,8 @@ class Gpu:
         self.ids = itertools.count(1000)
         self.counts: dict[str, int] = {}
         self.current = threading.local()
+        self.started: set[int] = set()
+        """Devices on which CUDA was started, which takes memory there."""
         self.refuse_capture = False
         self.misused: list[BaseException] = []
         """Errors in calls of the driver, which no caller sees."""
@@ -210,12 +218,46 @@ class Gpu:
     def cudaGetDeviceCount(self) -> Any:
         return Code.cudaSuccess, self.devices
 
+    def _current_device(self) -> int:
+        pushed = getattr(self.current, "pushed", None)
+        return int(pushed[-1] if pushed else getattr(self.current, "device", 0))
+
+    def start(self) -> None:
+        """What calls of the runtime and objects of TensorRT do with the current device."""
+        self.started.add(self._current_device())
+
+    def starting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            answer = function(*arguments)
+            self.start()
+            return answer
+
+        return call
+
     def cudaGetDevice(self) -> Any:
-        return Code.cudaSuccess, getattr(self.current, "device", 0)
+        return Code.cudaSuccess, self._current_device()
 
     def cudaSetDevice(self, device: int) -> Any:
         self.current.device = device
         return (Code.cudaSuccess,)
+
+    def cuInit(self, flags: int) -> Any:
+        return (Code.cudaSuccess,)
+
+    def cuDeviceGet(self, index: int) -> Any:
+        return Code.cudaSuccess, index
+
+    def cuDevicePrimaryCtxRetain(self, device: int) -> Any:
+        return Code.cudaSuccess, device
+
+    def cuCtxPushCurrent(self, context: int) -> Any:
+        if not hasattr(self.current, "pushed"):
+            self.current.pushed = []
+        self.current.pushed.append(context)
+        return (Code.cudaSuccess,)
+
+    def cuCtxPopCurrent(self) -> Any:
+        return Code.cudaSuccess, self.current.pushed.pop()
 
     def cudaGetDeviceProperties(self, device: int) -> Any:
         return Code.cudaSuccess, SimpleNamespace(name=b"Pretend", major=9, minor=0)
@@ -449,12 +491,15 @@ class Plan:
 def install(monkeypatch: Any, gpu: Gpu, plan: Plan, version: str, *, module: str = "tensorrt") -> Any:
     """Put the pretend CUDA and TensorRT where imports find them; returns the TensorRT module."""
     runtime = ModuleType("cuda.bindings.runtime")
-    for name in dir(gpu):
-        if name.startswith("cuda"):
-            setattr(runtime, name, getattr(gpu, name))
     driver = ModuleType("cuda.bindings.driver")
     driver.cuuint64_t = int  # type: ignore[attr-defined]
-    driver.cuGetProcAddress = gpu.cuGetProcAddress  # type: ignore[attr-defined]
+    for name in dir(gpu):
+        found = getattr(gpu, name)
+        if name.startswith("cuda"):
+            starts = isinstance(found, MethodType) and name not in _START_NOTHING
+            setattr(runtime, name, gpu.starting(found) if starts else found)
+        elif name.startswith("cu") and name[2].isupper():
+            setattr(driver, name, found)
     trt = make_tensorrt(gpu, plan, version, module)
     compilers = [
         ModuleType(name) for name in ("cuda.bindings.nvrtc", "cuda.nvrtc")
@@ -571,6 +616,10 @@ class PretendEngine:
         self.num_io_tensors = len(plan.tensors)
         self.num_optimization_profiles = len(plan.inputs[0].profiles)
         self.contexts = 0
+        gpu.start()
+
+    def released(self) -> None:
+        self.gpu.start()
 
     def _find(self, name: str) -> Tensor:
         return next(tensor for tensor in self.plan.tensors if tensor.name == name)
@@ -622,6 +671,7 @@ class PretendEngine:
 class Context:
     def __init__(self, engine: PretendEngine) -> None:
         self.engine, self.gpu = engine, engine.gpu
+        self.gpu.start()
         self.active_optimization_profile = -1
         self.device_memory = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -636,6 +686,7 @@ class Context:
             self._take(0)
 
     def released(self) -> None:
+        self.gpu.start()
         self.engine.contexts -= 1
         self._leave()
 

@@ -32,7 +32,16 @@ class Device:
 
 def import_cudart() -> Any:
     """The module of CUDA runtime functions; its name changed with cuda-python 12.4 and 13."""
-    for name in ("cuda.bindings.runtime", "cuda.cudart"):
+    return _import_cuda("cuda.bindings.runtime", "cuda.cudart")
+
+
+def import_driver() -> Any:
+    """The module of CUDA driver functions."""
+    return _import_cuda("cuda.bindings.driver", "cuda.cuda")
+
+
+def _import_cuda(*names: str) -> Any:
+    for name in names:
         try:
             return importlib.import_module(name)
         except ImportError:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from adaptrt.backends.tensorrt.device import import_driver
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda
 from adaptrt.errors import DependencyError, EngineError
 from adaptrt.store.cache import cache_folder
@@ -32,13 +33,12 @@ class Kernels:
     """The kernels, loaded on one device."""
 
     def __init__(self, cuda: Cuda, binary: bytes) -> None:
-        self._cuda, self._driver = cuda, _driver()
-        self._threads = threading.local()
-        self._bind()
+        self._cuda, self._driver = cuda, import_driver()
+        cuda.bind()
         with cuda.current():
-            self._module = self._checked(self._driver.cuModuleLoadData(binary), "load kernels")
+            self._module = self._cuda.driven(self._driver.cuModuleLoadData(binary), "load kernels")
             self._functions = {
-                name: self._checked(
+                name: self._cuda.driven(
                     self._driver.cuModuleGetFunction(self._module, name.encode()), f"find kernel {name}"
                 )
                 for name in NAMES
@@ -52,23 +52,11 @@ class Kernels:
         arguments: Sequence[Argument],
         stream: int,
     ) -> None:
-        self._bind()
+        self._cuda.bind()
         values = (tuple(value for value, _ in arguments), tuple(kind for _, kind in arguments))
-        self._checked(
+        self._cuda.driven(
             self._driver.cuLaunchKernel(self._functions[name], *grid, *block, 0, stream, values, 0), f"launch {name}"
         )
-
-    def _bind(self) -> None:
-        """Make the device's context current in this thread: the driver's functions do not do it themselves."""
-        if not getattr(self._threads, "bound", False):
-            self._cuda.check(self._cuda.api.cudaSetDevice(self._cuda.device), f"select cuda:{self._cuda.device}")
-            self._threads.bound = True
-
-    def _checked(self, answer: tuple[Any, ...], doing: str) -> Any:
-        error, *values = answer
-        if int(error) != 0:
-            raise EngineError(f"CUDA failed to {doing}: {getattr(error, 'name', error)}.")
-        return values[0] if values else None
 
 
 def kernels_for(cuda: Cuda, capability: str) -> Kernels:
@@ -151,12 +139,3 @@ def _nvrtc() -> Any:
         f"NVRTC, CUDA's compiler library, cannot be loaded: {reason}.",
         hint="Install it: pip install nvidia-cuda-nvrtc-cu12, or nvidia-cuda-nvrtc for CUDA 13.",
     )
-
-
-def _driver() -> Any:
-    for name in ("cuda.bindings.driver", "cuda.cuda"):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise DependencyError("cuda-python has no driver API.", hint="Install it: pip install 'adaptrt[trt]'")

@@ -112,9 +112,16 @@ class BoundContext:
 
     def close(self) -> None:
         if self.context is not None:
-            self.context = None
+            self._free()
             self._allocators.clear()
             self.engine.drop_context(self.profile)
+
+    def _free(self) -> None:
+        with self.engine.cuda.current():
+            self.context = None
+
+    def __del__(self) -> None:
+        self._free()
 
 
 def _output_allocator(engine: Engine) -> Any:

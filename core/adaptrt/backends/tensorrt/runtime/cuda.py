@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from adaptrt.backends.tensorrt.device import import_cudart
+from adaptrt.backends.tensorrt.device import import_cudart, import_driver
 from adaptrt.backends.tensorrt.runtime.short_calls import NOT_READY, MemoryType, ShortCalls, short_calls
-from adaptrt.errors import DependencyError, EngineError, UsageError
+from adaptrt.errors import EngineError, UsageError
 
 _NOTHING = nullcontext()
 _ASKED_AGAIN, _REMEMBERED = 64, 1024  # calls, addresses
+_UNLOADED = 4  # CUDA_ERROR_DEINITIALIZED
 LEGACY_STREAM, PER_THREAD_STREAM = 1, 2  # cudaStreamLegacy and cudaStreamPerThread: handles that always exist
 
 
@@ -21,7 +21,7 @@ class Cuda:
     """CUDA on one device. Every call makes that device current and then restores the caller's."""
 
     def __init__(self, device: int) -> None:
-        self.api = import_cudart()
+        self.api, self._driver = import_cudart(), import_driver()
         self.device = device
         self.forked = False
         """In a process that was forked from the one that started CUDA: it does not work there."""
@@ -40,8 +40,11 @@ class Cuda:
                 f"Device not found: cuda:{device}; this machine has {count} GPU{'s' if count > 1 else ''}.",
                 hint=f"Use cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}.",
             )
-        self._alone = count == 1
-        self._ordinary: dict[int, int] = {}
+        self._context = None if count == 1 else self._primary_context()
+        """Where there are several devices."""
+        self._threads = threading.local()
+        self._known: dict[int, tuple[bool, int]] = {}
+        """By address, whether host memory is page-locked, and for how many more calls that is taken as true."""
         self._short = short_calls()
         self._streams: set[int] = set()
         """Our own, which take short calls: a stream of others may be full of work that needs the interpreter lock to go on."""
@@ -53,19 +56,41 @@ class Cuda:
 
     def current(self) -> AbstractContextManager[None]:
         """The device made current for the calling thread, and the one before it restored."""
-        return _NOTHING if self._alone else self._switched()
+        return _NOTHING if self._context is None or self.forked else self._switched()
 
     @contextmanager
     def _switched(self) -> Iterator[None]:
-        (before,) = self.check(self.api.cudaGetDevice(), "read the current device")
-        if before == self.device:
+        """By the driver's functions: cudaSetDevice would start CUDA on the device that it switches back to, which takes memory there."""
+        answer = self._driver.cuCtxPushCurrent(self._context)
+        if int(answer[0]) == _UNLOADED:  # at process exit
             yield
             return
-        self.check(self.api.cudaSetDevice(self.device), f"select cuda:{self.device}")
+        self.driven(answer, f"select cuda:{self.device}")
         try:
             yield
         finally:
-            self.check(self.api.cudaSetDevice(before), f"switch back to cuda:{before}")
+            self.driven(self._driver.cuCtxPopCurrent(), "switch back to the device before")
+
+    def bind(self) -> None:
+        """Make a device that is the only one current in this thread, for functions of the driver; others are within ``current``."""
+        if self._context is None and not getattr(self._threads, "bound", False):
+            self.check(self.api.cudaSetDevice(self.device), f"select cuda:{self.device}")
+            self._threads.bound = True
+
+    def _primary_context(self) -> Any:
+        """Of the device, the one that the runtime and other libraries use."""
+        doing = f"start cuda:{self.device}"
+        self.driven(self._driver.cuInit(0), doing)
+        device = self.driven(self._driver.cuDeviceGet(self.device), doing)
+        return self.driven(self._driver.cuDevicePrimaryCtxRetain(device), doing)
+
+    @staticmethod
+    def driven(answer: tuple[Any, ...], doing: str) -> Any:
+        """What a call of the driver returned after its error code."""
+        error, *values = answer
+        if int(error) != 0:
+            raise EngineError(f"CUDA failed to {doing}: {getattr(error, 'name', error)}.")
+        return values[0] if values else None
 
     def check(self, answer: tuple[Any, ...], doing: str) -> tuple[Any, ...]:
         """What a call returned after its error code; an ``EngineError`` if that is not success."""
@@ -97,7 +122,7 @@ class Cuda:
         return int(pointer)
 
     def free(self, pointer: int) -> None:
-        self.freed(self.api.cudaFree(pointer), "free device memory")
+        self.freed(self.api.cudaFree, pointer, doing="free device memory")
 
     def malloc_host(self, size: int) -> int:
         with self.current():
@@ -105,27 +130,30 @@ class Cuda:
         return int(pointer)
 
     def free_host(self, pointer: int) -> None:
-        self.freed(self.api.cudaFreeHost(pointer), "free pinned memory")
+        self.freed(self.api.cudaFreeHost, pointer, doing="free pinned memory")
 
     def copy(self, target: int, source: int, size: int, kind: Any, stream: int, *, pageable: bool = False) -> None:
         """``pageable`` host memory is copied by this thread, which releases the interpreter lock meanwhile."""
         short = None if pageable else self._short_on(stream)
         if short is not None and not short.copy(target, source, size, stream):
             return
-        answer = self.api.cudaMemcpyAsync(target, source, size, kind, stream)
+        with self.current():
+            answer = self.api.cudaMemcpyAsync(target, source, size, kind, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], f"copy {format_bytes(size)}")
 
     def copy_rows(self, target: int, source: int, size: int, step: int, count: int, kind: Any, stream: int) -> None:
         """Copy ``size`` bytes from every ``step``-th byte on, ``count`` times, side by side."""
-        answer = self.api.cudaMemcpy2DAsync(target, size, source, step, size, count, kind, stream)
+        with self.current():
+            answer = self.api.cudaMemcpy2DAsync(target, size, source, step, size, count, kind, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], f"copy {format_bytes(size * count)}")
 
     def record(self, event: int, stream: int) -> None:
         if (short := self._short_on(stream)) is not None and not short.record(event, stream):
             return
-        answer = self.api.cudaEventRecord(event, stream)
+        with self.current():
+            answer = self.api.cudaEventRecord(event, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], "record an event")
 
@@ -133,14 +161,16 @@ class Cuda:
         """``stream`` waits for ``event``; the host does not."""
         if (short := self._short_on(stream)) is not None and not short.wait(stream, event, 0):
             return
-        answer = self.api.cudaStreamWaitEvent(stream, event, 0)
+        with self.current():
+            answer = self.api.cudaStreamWaitEvent(stream, event, 0)
         if answer[0] != self._ok:
             raise self.error(answer[0], "make a stream wait")
 
     def launch(self, graph: int, stream: int) -> None:
         if (short := self._short_on(stream)) is not None and not short.launch(graph, stream):
             return
-        answer = self.api.cudaGraphLaunch(graph, stream)
+        with self.current():
+            answer = self.api.cudaGraphLaunch(graph, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], "launch a graph")
 
@@ -152,16 +182,19 @@ class Cuda:
             answer = self._short.query(event)
             if answer in (0, NOT_READY):
                 return bool(answer == 0)
-        (code,) = self.api.cudaEventQuery(event)
+        with self.current():
+            (code,) = self.api.cudaEventQuery(event)
         if code != self._ok and code != self._not_ready:
             raise self.error(code, "run the engine")
         return bool(code == self._ok)
 
     def synchronize_event(self, event: int) -> None:
-        self.check(self.api.cudaEventSynchronize(event), "run the engine")
+        with self.current():
+            self.check(self.api.cudaEventSynchronize(event), "run the engine")
 
     def synchronize(self, stream: int) -> None:
-        (code,) = self.api.cudaStreamSynchronize(stream)
+        with self.current():
+            (code,) = self.api.cudaStreamSynchronize(stream)
         if code != self._ok:
             raise self.error(code, "run the engine")
 
@@ -181,7 +214,7 @@ class Cuda:
         return int(event)
 
     def free_event(self, event: int) -> None:
-        self.freed(self.api.cudaEventDestroy(event), "destroy an event")
+        self.freed(self.api.cudaEventDestroy, event, doing="destroy an event")
 
     def new_stream(self) -> Any:
         """A stream that does not synchronize with the legacy default stream, which would make capture fail."""
@@ -194,7 +227,7 @@ class Cuda:
 
     def free_stream(self, stream: Any) -> None:
         self._streams.discard(int(stream))
-        self.freed(self.api.cudaStreamDestroy(stream), "destroy a stream")
+        self.freed(self.api.cudaStreamDestroy, stream, doing="destroy a stream")
 
     def new_pool(self) -> Any:
         """A memory pool of this device that keeps freed memory: returning it costs milliseconds."""
@@ -203,49 +236,61 @@ class Cuda:
         wanted.allocType = api.cudaMemAllocationType.cudaMemAllocationTypePinned
         wanted.location.type = api.cudaMemLocationType.cudaMemLocationTypeDevice
         wanted.location.id = self.device
-        (pool,) = self.check(api.cudaMemPoolCreate(wanted), "create a memory pool")
         keep = api.cudaMemPoolAttr.cudaMemPoolAttrReleaseThreshold
-        self.check(api.cudaMemPoolSetAttribute(pool, keep, _counter_type()(2**64 - 1)), "set up a memory pool")
+        with self.current():
+            (pool,) = self.check(api.cudaMemPoolCreate(wanted), "create a memory pool")
+            self.check(
+                api.cudaMemPoolSetAttribute(pool, keep, self._driver.cuuint64_t(2**64 - 1)), "set up a memory pool"
+            )
         return pool
 
     def free_pool(self, pool: Any) -> None:
-        self.freed(self.api.cudaMemPoolDestroy(pool), "destroy a memory pool")
+        self.freed(self.api.cudaMemPoolDestroy, pool, doing="destroy a memory pool")
 
     def malloc_async(self, size: int, pool: Any, stream: int, what: str) -> int:
-        answer = self.api.cudaMallocFromPoolAsync(size, pool, stream)
+        with self.current():
+            answer = self.api.cudaMallocFromPoolAsync(size, pool, stream)
         if answer[0] != self._ok:
             raise self.error(answer[0], f"allocate {format_bytes(size)} for {what}")
         return int(answer[1])
 
     def free_async(self, pointer: int, stream: int) -> None:
-        self.freed(self.api.cudaFreeAsync(pointer, stream), "free device memory")
+        self.freed(self.api.cudaFreeAsync, pointer, stream, doing="free device memory")
 
     def device_of(self, pointer: int) -> int:
         """The device of this memory; -1 for host memory, page-locked or not."""
-        if self._short is not None and self._alone and self._short.memory_type(pointer) == MemoryType.DEVICE:
+        if self._short is not None and self._context is None and self._short.memory_type(pointer) == MemoryType.DEVICE:
             return self.device
-        (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "determine where an input is stored")
+        with self.current():
+            (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "determine where an input is stored")
         kinds = self.api.cudaMemoryType
         return -1 if found.type in (kinds.cudaMemoryTypeUnregistered, kinds.cudaMemoryTypeHost) else int(found.device)
 
     def is_pinned(self, pointer: int) -> bool:
-        """Whether this host memory is page-locked. What was not is asked about again after some calls: memory can be locked later."""
-        left = self._ordinary.get(pointer)
-        if left:
-            self._ordinary[pointer] = left - 1
-            return False
-        if self._short is not None and self._short.is_page_locked(pointer):
-            return True
-        error, found = self.api.cudaPointerGetAttributes(pointer)
-        pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
-        if not pinned:
-            if len(self._ordinary) >= _REMEMBERED:
-                self._ordinary.clear()
-            self._ordinary[pointer] = _ASKED_AGAIN
+        """Whether this host memory is page-locked. CUDA is asked again after some calls, since it can be locked or freed meanwhile: then images
+        are sent in the slower way, with the same values.
+        """
+        known = self._known.get(pointer)
+        if known is not None and known[1]:
+            self._known[pointer] = (known[0], known[1] - 1)
+            return known[0]
+        pinned = self._is_pinned(pointer)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[pointer] = (pinned, _ASKED_AGAIN)
         return pinned
 
-    def freed(self, answer: tuple[Any, ...], doing: str) -> None:
+    def _is_pinned(self, pointer: int) -> bool:
+        if self._short is not None and self._short.is_page_locked(pointer):
+            return True
+        with self.current():
+            error, found = self.api.cudaPointerGetAttributes(pointer)
+        return bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
+
+    def freed(self, function: Callable[..., tuple[Any, ...]], *arguments: Any, doing: str) -> None:
         """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects, and in forked processes."""
+        with self.current():
+            answer = function(*arguments)
         if answer[0] != self.api.cudaError_t.cudaErrorCudartUnloading and not self.forked:
             self.check(answer, doing)
 
@@ -303,15 +348,3 @@ def format_bytes(size: int) -> str:
             return f"{amount:.0f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
-
-
-def _counter_type() -> Any:
-    """cuuint64_t lives in the driver's module."""
-    for name in ("cuda.bindings.driver", "cuda.cuda"):
-        try:
-            return importlib.import_module(name).cuuint64_t
-        except ImportError:
-            continue
-    raise DependencyError(
-        "The cuda-python installation is incomplete.", hint="Reinstall it: pip install -U cuda-python"
-    )

@@ -166,12 +166,19 @@ class Engine:
             return True
         with self.cuda.current():
             first, second = self._bare_context(), self._bare_context()
-            return first is not None and second is not None and second.active_optimization_profile >= 0
+            shares = first is not None and second is not None and second.active_optimization_profile >= 0
+            del first, second  # TensorRT frees them on the current device
+        return bool(shares)
 
     def close(self) -> None:
         """All objects created from the engine must be freed first: TensorRT frees the engine last."""
-        self._engine = None
-        self._runtime = None
+        with self.cuda.current():
+            self._engine = None
+            self._runtime = None
+
+    def __del__(self) -> None:
+        if hasattr(self, "_runtime"):
+            self.close()
 
     def _largest_outputs(self) -> tuple[int, ...]:
         sizes = [0] * len(self.outputs)
@@ -191,6 +198,7 @@ class Engine:
                         self.data_dependent.add(tensor.name)
                     else:
                         sizes[number] = max(sizes[number], tensor.bytes_of(shape))
+            del context
         self.cuda.free_stream(stream)
         return tuple(sizes)
 

@@ -62,7 +62,7 @@ class Graph:
     def _destroy(self) -> None:
         launchable, self._launchable = self._launchable, 0
         if launchable:
-            self._cuda.freed(self._cuda.api.cudaGraphExecDestroy(launchable), "destroy a graph")
+            self._cuda.freed(self._cuda.api.cudaGraphExecDestroy, launchable, doing="destroy a graph")
 
     def __del__(self) -> None:
         self._destroy()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.device import describe_device, identify_device
+from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import TENSORRT, Product, import_tensorrt
 from adaptrt.backends.tensorrt.manifest import RuntimeEnvironment, check_manifest, check_plan, find_manifest
 from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, Kept, view_input
@@ -82,10 +82,9 @@ class TensorRTRunner:
         self.manifest = find_manifest(path)
         self._warnings: list[str] = []
         libraries = [str(library) for library in plugin_libs]
+        name, capability = identify_device(self._cuda.device)
         if self.manifest is not None:
-            with self._cuda.current():
-                gpu = describe_device(self._cuda.device)
-            here = RuntimeEnvironment(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavor, product.name)
+            here = RuntimeEnvironment(tensorrt.version, capability, name, tensorrt.flavor, product.name)
             check_plan(self.manifest, path)
             self._warnings += check_manifest(
                 self.manifest, path, here, allow_host_code=allow_host_code, plugin_libs=libraries
@@ -115,7 +114,6 @@ class TensorRTRunner:
         self._jpegs: JpegFiles | None = None
         if images == "gpu":
             self._jpegs = JpegFiles(self._cuda.device) if gpu_jpeg else None
-            capability = identify_device(self._cuda.device)[1]
             self._images = DeviceImages(self._engine, self._events, self._pinned, capability, decodes=gpu_jpeg)
         self._pool = LanePool(self._new_lane, contexts, path.name)
         self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
@@ -181,6 +179,11 @@ class TensorRTRunner:
             return image
         ready = Completion(self._events, stream)
         return DeviceArray("image", view.pointer, view.shape, view.dtype, Kept((view, image)), ready, self._pinned)
+
+    def give_back(self, image: Any) -> None:
+        """What ``handed_over`` returned is not needed any more."""
+        if self._images is not None and isinstance(image, np.ndarray) and self._pinned.block_of(image) is not None:
+            self._images.give_back(image)
 
     @property
     def decodes_files(self) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import importlib
 from typing import Any
+
+from adaptrt.backends.tensorrt.device import import_driver
 
 _VERSION = 11040  # the version of CUDA whose functions have these parameters
 _ADDRESS, _SIZE, _NUMBER = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
@@ -64,9 +65,7 @@ class ShortCalls:
 
 def short_calls() -> ShortCalls | None:
     """``None`` if cuda-python does not give the addresses of the driver's functions."""
-    for name in ("cuda.bindings.driver", "cuda.cuda"):
-        try:
-            return ShortCalls(importlib.import_module(name))
-        except (ImportError, AttributeError, LookupError, RuntimeError):  # the last if the driver has no such function
-            continue
-    return None
+    try:
+        return ShortCalls(import_driver())
+    except (AttributeError, LookupError, RuntimeError):  # the last if the driver has no such function
+        return None

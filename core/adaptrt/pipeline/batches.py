@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from adaptrt.specs.runners import Runner
 
 _SEPARATE = 4  # calls with one image; with more at once, one thread runs them
+_TOGETHER = (
+    2  # calls that copy their images with the help of other threads; with more at once, each thread copies its own
+)
 _SMALL, _LARGE = 256 << 10, 4 << 20  # bytes of an image in host memory that its thread copies for another
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
@@ -113,6 +116,7 @@ class BatchPipeline:
         self._calling: AbstractContextManager[int | None] = (
             nullcontext() if self._preparer is None else self._preparer.calling
         )
+        self._hand_over: Callable[[Any], Any] | None = getattr(runner, "handed_over", None)
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
         self._of = SpecCache(partial(_known_of, processing=processing, prepares=self._preparer is not None))
@@ -151,13 +155,19 @@ class BatchPipeline:
         with self._preparer.calling as calls:
             if calls > _SEPARATE and len(images) == 1 and self._of(spec).fills_buffer and not self._preparer.has_loan():
                 return self._result_of_thread(images[0], spec)._replace(images=images)
+            if calls > _TOGETHER and len(images) == 1 and isinstance(images[0], np.ndarray):
+                image = self.ahead(images[0], spec)
+                result = self._begin([image], spec)()._replace(images=images)
+                self.ended(image, images[0])
+                return result
             return self._begin(images, spec)()
 
     def _result_of_thread(self, image: Any, spec: ModelSpec) -> BatchResult:
         """Of the thread that runs calls of others; of this one if the CPU preprocesses."""
         assert self._preparer is not None
         assert self._thread is not None
-        known, on_device = self._of(spec), is_on_device(image)
+        known, original = self._of(spec), image
+        on_device = not isinstance(image, np.ndarray) and is_on_device(image)
         if not on_device:
             image = self.ahead(image, spec)
         given: Sequence[Any] | Written | None = [image]
@@ -165,7 +175,10 @@ class BatchPipeline:
         if on_device or not isinstance(image, np.ndarray) or image.nbytes >= _LARGE:
             given = self._preparer.write([image], known)
         found = None if given is None else self._thread.result(given, known)
-        return self._begin([image], spec)() if found is None else found
+        if found is None:
+            found = self._begin([image], spec)()
+        self.ended(image, original)
+        return found
 
     def has_loan(self) -> bool:
         """Whether this thread has to run its next call itself, since the runner has lent it memory until then."""
@@ -205,10 +218,14 @@ class BatchPipeline:
             from adaptrt.vision.images import read_image
 
             image = read_image(image, spec.image_channels)
-        if is_on_device(image) or (isinstance(image, np.ndarray) and _SMALL <= image.nbytes < _LARGE):
-            hand_over = getattr(self._runner, "handed_over", None)
-            return image if hand_over is None else hand_over(image)
+        if _SMALL <= image.nbytes < _LARGE if isinstance(image, np.ndarray) else is_on_device(image):
+            return image if self._hand_over is None else self._hand_over(image)
         return image
+
+    def ended(self, image: Any, original: Any) -> None:
+        """A call with what ``ahead`` returned for an image has a result. Without one, its run may still read the copy."""
+        if image is not original and self._hand_over is not None:
+            self._runner.give_back(image)  # type: ignore[attr-defined]
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))

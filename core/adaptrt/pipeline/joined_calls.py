@@ -42,7 +42,7 @@ class JoinedCalls:
 
     ``begin`` starts a batch and returns what waits for its result; one thread at a time calls it. ``at_once``: so many batches run at
     once, since one is decoded while the other is on a GPU. ``ahead`` prepares the image of a call that will wait, and each one on a GPU, in its
-    thread, and returns it for ``begin``.
+    thread, and returns it for ``begin``; ``ended`` gets it, and the image, once there is a result.
 
     A call runs at once, alone, if nothing is in progress. Beside a batch that runs, another begins when as many calls wait as that one
     has, so that both have half of the threads: smaller batches would take more of the interpreter lock for each image.
@@ -55,8 +55,9 @@ class JoinedCalls:
         *,
         at_once: int = 1,
         ahead: Callable[[Any, ModelSpec], Any] | None = None,
+        ended: Callable[[Any, Any], None] = lambda given, image: None,  # noqa: ARG005
     ) -> None:
-        self._begin, self._size, self._at_once, self._ahead = begin, size, at_once, ahead
+        self._begin, self._size, self._at_once, self._ahead, self._ended = begin, size, at_once, ahead, ended
         self.forked()
         prepare_forks(self)
 
@@ -92,6 +93,7 @@ class JoinedCalls:
         finally:
             own.error = None  # its traceback refers to this frame
         assert own.result is not None
+        self._ended(own.given, image)
         return own.result
 
     def _wait(self, own: _Call) -> None:

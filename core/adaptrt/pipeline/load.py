@@ -59,8 +59,8 @@ class Model:
             raise UsageError(f"join_calls must be 1 to {self.largest_batch} for {path.name}; got {join_calls}.")
         self._joined: JoinedCalls | None = None
         if join_calls > 1:
-            begin, at_once = self._pipeline.begin, 2 if self._pipeline.overlaps else 1
-            self._joined = JoinedCalls(begin, join_calls, at_once=at_once, ahead=self._pipeline.ahead)
+            steps, at_once = self._pipeline, 2 if self._pipeline.overlaps else 1
+            self._joined = JoinedCalls(steps.begin, join_calls, at_once=at_once, ahead=steps.ahead, ended=steps.ended)
         self._specs: dict[Any, tuple[ModelSpec, ModelSpec]] = {}
         self._results: WeakKeyDictionary[Generator[FrameResult, None, None], Thread] = WeakKeyDictionary()
         """Of sources, with the threads that asked for them."""

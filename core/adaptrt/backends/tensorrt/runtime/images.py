@@ -25,6 +25,7 @@ from adaptrt.specs import ImageTransform, ModelSpec
 
 _SPECS = 32
 _BLOCK = (32, 8, 1)
+_COPY = 4 << 20  # bytes of memory for a copy of an image, which any copy can use then
 
 
 class DeviceImages:
@@ -46,6 +47,8 @@ class DeviceImages:
         self._checked: dict[ImageForm, bool] = {}
         self._prepared: dict[tuple[int, int], tuple[ModelSpec, Prepared | None]] = {}
         self._lock = threading.Lock()
+        self._idle: list[NDArray[np.uint8]] = []
+        """Page-locked memory for copies, kept: to take it from the pool needs the interpreter lock for longer than all else here."""
         self.resizes = True
         self.warnings: list[str] = []
 
@@ -115,14 +118,31 @@ class DeviceImages:
             return image
         if image.flags.c_contiguous and self.is_page_locked(image.__array_interface__["data"][0]):
             return image
+        size = image.size
         try:
-            copy = self._pinned.input_array(image.shape, image.dtype)
-        except EngineError:  # the system does not lock more memory
+            memory = self._idle.pop()
+        except IndexError:
+            memory = None
+        if memory is None or memory.size < size:
+            memory = self._copy_memory(max(size, _COPY))
+        if memory is None:
             return image
-        if not self._pinned.has_input(copy.__array_interface__["data"][0]):
-            return image
+        copy = memory[:size].reshape(image.shape)
         np.copyto(copy, image)
         return copy
+
+    def give_back(self, copy: NDArray[Any]) -> None:
+        """Its memory may serve another copy: what read this one has ended."""
+        if copy.base is not None:
+            self._idle.append(copy.base)
+
+    def _copy_memory(self, size: int) -> NDArray[np.uint8] | None:
+        """``None`` if the system does not lock more memory, or too much is."""
+        try:
+            memory = self._pinned.input_array((size,), np.dtype(np.uint8))
+        except EngineError:
+            return None
+        return memory if self._pinned.has_input(memory.__array_interface__["data"][0]) else None
 
     def _pinned_copy(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         copy = self._pinned.input_array(image.shape, image.dtype)
@@ -131,6 +151,7 @@ class DeviceImages:
 
     def close(self) -> None:
         self._values.clear()
+        self._idle.clear()
         self._forget()
 
     def _forget(self) -> None:

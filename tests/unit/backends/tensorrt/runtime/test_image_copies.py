@@ -1,0 +1,137 @@
+"""Copies of images in page-locked memory, which the thread of a call makes before another thread runs it, or beside other calls."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
+from adaptrt.errors import EngineError
+from adaptrt.pipeline import batches
+from adaptrt.pipeline.load import Model
+from adaptrt.vision.images import write_image
+from adaptrt.vision.transforms import transform_batch
+
+SIZE = (96, 144)
+SHAPE = (Dim(1, 2, 8, "batch"), Dim.fixed(3), Dim.fixed(32), Dim.fixed(48))
+SPEC = ModelSpec(inputs=(InputSpec("images", (SHAPE,), "float32"),), image=ImageTransform())
+
+
+@pytest.fixture
+def tensorrt_version() -> str:
+    return "10.16.1"  # images do not depend on the generation
+
+
+@pytest.fixture
+def image() -> Any:
+    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+def values(image: Any) -> Any:
+    return transform_batch([image], SPEC)[0]["images"][0]
+
+
+@pytest.mark.parametrize(
+    "memory", ["dense", "fortran order", "file", "page-locked", "small", "large", "no room", "not locked"]
+)
+def test_a_thread_copies_its_image_for_the_one_that_runs_it(
+    opened: tuple[Any, Any], image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+) -> None:
+    """To page-locked memory, beside the Python of other threads; unless it is there, small, or too large to be copied whole."""
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    if memory != "small":
+        monkeypatch.setattr(batches, "_SMALL", 0)
+    if memory == "large":
+        monkeypatch.setattr(batches, "_LARGE", 1)
+    _, runner = opened
+    if memory == "no room":
+        monkeypatch.setattr(runner._pinned, "_limit", 0)
+    given: Any = image
+    if memory == "fortran order":
+        given = np.asfortranarray(image)
+    if memory == "file":
+        given = write_image(tmp_path / "image.png", image)
+    if memory == "page-locked":
+        given = runner.input_array(image.shape, np.uint8)
+        given[...] = image
+    copied = memory in ("dense", "fortran order", "file")
+    model, took = Model(runner, SPEC, Path("best.engine")), []
+    take = ImageBatch.take
+
+    def taken(batch: ImageBatch, index: int, image: Any) -> Any:
+        took.append((threading.current_thread().name, image))
+        return take(batch, index, image)
+
+    model(image)  # checks the kernels
+    gc.collect()
+    before = len(runner._pinned._inputs)
+    if memory == "not locked":
+        monkeypatch.setattr(runner._pinned, "allocate", Mock(side_effect=EngineError("pin 64 KiB of host memory")))
+    monkeypatch.setattr(ImageBatch, "take", taken)
+    for call in range(3):
+        np.testing.assert_array_equal(model(given)[0].arrays["same"], values(image))  # type: ignore[union-attr]
+        name, found = took.pop()
+        assert (found is given) == (memory in ("page-locked", "small", "large", "no room", "not locked")), call
+        assert runner._images.is_page_locked(found.__array_interface__["data"][0]) == (
+            copied or memory == "page-locked"
+        )
+        assert (name == "adaptrt-calls") == (memory != "large")
+        del found
+    assert len(runner._images._idle) == copied, "one copy serves all calls"
+    assert len(runner._pinned._inputs) == before + copied
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_threads_that_run_their_own_calls_copy_their_images_beside_others(
+    opened: tuple[Any, Any], image: Any, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """A call that is alone has the help of other threads instead."""
+    monkeypatch.setattr(batches, "_TOGETHER", 1)
+    monkeypatch.setattr(batches, "_SMALL", 0)
+    _, runner = opened
+    model, took, take = Model(runner, SPEC, Path("best.engine")), [], ImageBatch.take
+
+    def taken(batch: ImageBatch, index: int, image: Any) -> Any:
+        took.append(image)
+        return take(batch, index, image)
+
+    monkeypatch.setattr(ImageBatch, "take", taken)
+    model(image)  # checks the kernels
+    took.clear()
+    with model._pipeline._preparer.calling if calls == 2 else nullcontext():  # type: ignore[union-attr]
+        found = model._pipeline.result([image], SPEC)
+    np.testing.assert_array_equal(found.predictions[0].arrays["same"], values(image))  # type: ignore[union-attr]
+    assert found.images[0] is image
+    assert (took[0] is not image) == (calls == 2)
+    assert runner._images.is_page_locked(took[0].__array_interface__["data"][0]) == (calls == 2)
+    assert len(runner._images._idle) == calls - 1
+
+
+@pytest.mark.parametrize("join", [1, 4])
+def test_the_copy_of_a_call_that_failed_is_not_used_again(
+    opened: tuple[Any, Any], image: Any, monkeypatch: pytest.MonkeyPatch, join: int
+) -> None:
+    """After Ctrl-C its run may still read it."""
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    monkeypatch.setattr(batches, "_SMALL", 0)
+    _, runner = opened
+    model = Model(runner, SPEC, Path("best.engine"), join_calls=join)
+    if join > 1:
+        monkeypatch.setattr(model._joined, "_running", [0])  # images are copied beside a batch
+    model(image)  # checks the kernels
+    model(image)
+    assert len(runner._images._idle) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "start_images", Mock(side_effect=EngineError("no")))
+        with pytest.raises(EngineError, match="no"):
+            model(image)
+    assert not runner._images._idle
+    np.testing.assert_array_equal(model(image)[0].arrays["same"], values(image))  # type: ignore[union-attr]

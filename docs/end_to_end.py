@@ -82,7 +82,6 @@ def end_to_end() -> list[str]:
 
 
 def _memory(kept: dict[str, Any]) -> list[str]:
-    """Measured before threads copied their own images, which takes more page-locked memory."""
     one, many = kept["threads"]["1"], kept["threads"]["8"]
     calls = many["samples"][-1]["calls"]
 
@@ -91,7 +90,7 @@ def _memory(kept: dict[str, Any]) -> list[str]:
 
     return [
         f"Growth of memory up to {calls:,} calls with images of 720p in pageable memory, after the first tenth of them: {said(one['growth'])} with one thread,",
-        f"{said(many['growth'])} with 8 (before the threads of calls copied their images).",
+        f"{said(many['growth'])} with 8 ({kept['machine']}).",
     ]
 
 
@@ -103,9 +102,11 @@ def _later_rows(runs: list[dict[str, Any]]) -> list[str]:
         rows = ", ".join(f"{one[0]} {one[1]} {one[2]}: {one[5]:.2f} ({one[3] / one[6]:.2f})" for one in missed)
         copies = run["host"]["copy, GB/s"]
         copied = f"copies of the host with 1, 8 and 16 threads: {copies['1']:.1f}, {copies['8']:.1f} and {copies['16']:.1f} GB/s"
-        parts.append(f"{len(run['rows']) - len(missed)} of {len(run['rows'])} ({copied}; missed: {rows})")
+        gpu = run["machine"].partition(",")[0]
+        missed_rows = f"; missed: {rows}" if rows else ""
+        parts.append(f"{len(run['rows']) - len(missed)} of {len(run['rows'])} ({gpu}; {copied}{missed_rows})")
     return [
-        f"The same on {len(runs)} more machines (each {runs[-1]['machine']}; in parentheses, the multiple of the bound): {' and '.join(parts)} rows meet their targets. "
+        f"The same on {len(runs)} more machines (in parentheses, the multiple of the bound): {', '.join(parts[:-1])} and {parts[-1]} rows meet their targets. "
         "Only images in pageable memory missed one. Their times depend on how fast the machine copies, and that is not all: rows far above their bound "
         "took longer than the engine and the copies do.",
     ]

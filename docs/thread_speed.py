@@ -11,43 +11,55 @@ STAGES = ("write", "start", "decode")
 NEVER = 1000
 PRODUCT = {"device": "device, they write", "pinned": "pinned, default", "pageable": "pageable, default"}
 """What a model does with an image of 720p."""
+SIDES = {
+    **PRODUCT,
+    "pageable, one copies": "pageable, one copies",
+    "device, joined": "device, joined",
+    "pageable, joined": "pageable, joined",
+    "pageable, joined, one copies": "pageable, joined, one copies",
+}
 LETTERS = "ABCDEFGH"
 WAYS = (
     "default",
+    "one copies",
     "they write",
     "each thread",
     "each thread, lock released",
     "8 contexts",
     "each thread, 8 contexts",
     "joined",
+    "joined, one copies",
 )
+NAMES = {"default": "one thread, each copies", "one copies": "one thread, it copies"}
 
 
 def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
     """Calls of threads that each wait for their own result; a run can lack some numbers of threads."""
     runs = kept["runs"]
-    same = len({run["machine"] for run in runs}) == 1
-    machines = [f"{letter}: {run['machine']}" for letter, run in zip(LETTERS, runs, strict=False)]
-    said = f"{', '.join(LETTERS[: len(runs)])}, each: {runs[0]['machine']}" if same else "; ".join(machines)
+    letters: dict[str, list[str]] = {}
+    for letter, run in zip(LETTERS, runs, strict=False):
+        letters.setdefault(run["machine"], []).append(letter)
+    said = "; ".join(f"{', '.join(some)}: {machine}" for machine, some in letters.items())
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
         "threads and four contexts, as many as a model has by default, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
         "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
-        "When this was measured, the one thread also copied images in pageable memory, and so did the thread that runs a batch of joined calls; the third",
-        "table shows what it changes if the threads of the calls do it, as they do now. On A and B, a released context could always be taken",
-        f"at once; on C, not after a thread has waited for 20 ms (the fourth table). *Joined* is with `join_calls=8`. Machines {said}.",
+        "Each thread copies its image in pageable memory to page-locked memory, if it has 256 KiB or more and less than 4 MiB; when A to C were measured, the thread",
+        "that runs the calls did (*one copies*), as well as with eight contexts below. On A and B, a released context could always be taken",
+        "at once; on C and D, not after a thread has waited for 20 ms (the fourth table). *Joined* is with `join_calls=8`. On D, threads also copied where two to four",
+        f"call at once (now three or four), and CUDA was asked in each call whether memory is page-locked. Machines {said}.",
         "",
-        *markdown(["threads", "machine", "alone", *MEMORIES, "device, joined", "pageable, joined"], _thread_rows(runs)),
+        *markdown(["threads", "machine", "alone", *SIDES], _thread_rows(runs)),
         "",
-        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *One thread*: it also copies all images to page-locked memory;",
-        "*they write*: each thread copies what the GPU needs of its image, as with images of 4 MiB and more. *Each thread*: every thread runs its own calls;",
+        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *One thread*: it runs the calls of all threads.",
+        "*They write*: each thread copies what the GPU needs of its image, as with images of 4 MiB and more. *Each thread*: every thread runs its own calls;",
         "*lock released*: and gives up the interpreter lock for every CUDA call:",
         "",
         *markdown(["way", "machine", *MEMORIES], _way_rows(runs)),
         "",
         *_thread_prose([run["measured"] for run in runs]),
         "",
-        *_copies(copies),
+        *_copies(copies, runs),
         "",
         *_in_turn(runs),
         "",
@@ -56,7 +68,6 @@ def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
 
 
 def _thread_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
-    sides = [*(PRODUCT[memory] for memory in MEMORIES), "device, joined", "pageable, joined"]
     rows = []
     for count in sorted(
         {int(name.split()[0]) for run in runs for name in run["measured"] if name.endswith(" threads")}
@@ -64,7 +75,7 @@ def _thread_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
         for number, run in zip(LETTERS, runs, strict=False):
             one = run["measured"].get(f"{count} threads")
             if one is not None:
-                shares = (_share(one.get(side), one["alone"]) for side in sides)
+                shares = (_share(one.get(side), one["alone"]) for side in SIDES.values())
                 rows.append([count, number, f"{one['alone']:.0f}", *shares])
     return rows
 
@@ -75,7 +86,7 @@ def _way_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
     for way in WAYS:
         for number, one in measured:
             rates = (_share(one.get(f"{memory}, {way}"), one["alone"]) for memory in MEMORIES)
-            rows.append(["one thread" if way == "default" else way, number, *rates])
+            rows.append([NAMES.get(way, way), number, *rates])
     for name in ("alone", "alone, 8 contexts"):
         rows += [
             [f"engine {name}", number, *[_share(one[name], one["alone"])] * len(MEMORIES)] for number, one in measured
@@ -96,15 +107,15 @@ def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
     stages = [found for run in measured for name, found in run.items() if name.startswith("stages ")]
     slower = [one["8"][stage] / one["1"][stage] for one in stages for stage in STAGES]
     return [
-        f"With 8 threads, calls reach {shares(8, 'default', memories=('device', 'pinned'))} of the engine alone with four contexts for images in GPU or page-locked memory, and {shares(8, 'default', memories=host)}",
-        f"for those in pageable memory; of the engine alone with eight contexts, all reach {shares(8, 'default', wide)}. If each thread runs its own calls, they reach {shares(8, 'each thread')} of the engine with four; if it also gives up the",
+        f"With 8 threads, calls reach {shares(8, 'default', memories=('device',))} of the engine alone with four contexts for images in GPU memory, {shares(8, 'default', memories=('pinned',))} in page-locked memory, and {shares(8, 'default', memories=host)}",
+        f"in pageable memory ({shares(8, 'one copies', memories=host)} if one thread copies); of the engine alone with eight contexts, all reach {shares(8, 'default', wide)}. If each thread runs its own calls, they reach {shares(8, 'each thread')} of the engine with four; if it also gives up the",
         f"interpreter lock for every CUDA call, as in earlier versions, {shares(8, 'each thread, lock released')}. With images in pageable memory,",
-        f"other numbers of threads reach {shares(4, 'default', memories=host)} (4), {shares(6, 'default', memories=host)} (6) and {shares(16, 'default', memories=host)} (16).",
+        f"other numbers of threads reach {shares(4, 'default', memories=host)} (4) and {shares(16, 'default', memories=host)} (16), or {shares(4, 'one copies', memories=host)} and {shares(16, 'one copies', memories=host)} if one thread copies.",
         "",
         f"With eight contexts (`TensorRTRunner(path, contexts=8)`), the engine alone reaches {more} times as much, and calls {shares(8, '8 contexts', wide)} of that:",
-        f"the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls run less Python for an image: they reach {shares(8, 'joined', wide)} of the engine alone",
-        f"with eight contexts and 8 threads, and {shares(16, 'joined', wide)} with 16. With images in pageable memory and",
-        f"8 threads, joined calls reach {shares(8, 'joined', memories=host)} of the engine alone with four contexts.",
+        "the limit is then most likely Python, where one thread at a time holds the interpreter lock. Joined calls run less Python for an image: with 8 threads, they reach",
+        f"{shares(8, 'joined', memories=('device', 'pinned'))} of the engine alone with four contexts for images in GPU or page-locked memory and {shares(8, 'joined', memories=host)} in pageable memory ({shares(8, 'joined, one copies', memories=host)} if the thread of a batch copies),",
+        f"and with 16 threads {shares(16, 'joined', memories=('device', 'pinned'))} and {shares(16, 'joined', memories=host)} ({shares(16, 'joined, one copies', memories=host)}).",
         "",
         f"In 8 threads that each run their own calls, the same Python takes more CPU time. Decoding takes {_span([one['8'] / one['1'] for one in decoding])} times as",
         f"long in threads that do nothing else as in one thread, and the stages of a call {_span(slower)} times.",
@@ -136,44 +147,54 @@ def _share(rate: float | None, alone: float) -> str:
     return "" if rate is None else f"{rate:.0f} ({rate / alone:.2f})"
 
 
-def _copies(kept: dict[str, Any]) -> list[str]:
+def _copies(kept: dict[str, Any], ways: list[dict[str, Any]]) -> list[str]:
     """Who copies images in pageable memory."""
-    ways = [f"{calls}, {memory}" for calls in ("default", "joined") for memory in ("pageable", "copied", "page-locked")]
-    names = ["alone", "alone, 8 contexts", *ways]
-    measured = kept["measured"]
+    sides = [
+        f"{calls}, {memory}"
+        for calls in ("default", "joined")
+        for memory in ("pageable", "one copies", "copied", "page-locked")
+    ]
+    names = ["alone", "alone, 8 contexts", *sides]
+    runs = [dict(run, letter=letter) for letter, run in zip(LETTERS[len(ways) :], kept["runs"], strict=False)]
+    runs[0]["measured"] = {
+        name: {way.replace("pageable", "one copies"): one for way, one in found.items()}
+        for name, found in runs[0]["measured"].items()
+    }
     rows = [
-        [*name.removesuffix(" threads").split(", "), *(f"{one[way]}" for way in names)]
-        for name, one in sorted(measured.items(), key=lambda found: _size_and_count(found[0]))
+        [run["letter"], *name.removesuffix(" threads").split(", "), *(f"{one.get(way, '')}" for way in names)]
+        for run in runs
+        for name, one in sorted(run["measured"].items(), key=lambda found: _size_and_count(found[0]))
     ]
 
-    def gain(calls: str, size: str) -> str:
-        return _span(
+    def gain(calls: str) -> str:
+        """With images of 720p."""
+        measured = [one for name, one in runs[0]["measured"].items() if name.startswith("720p")]
+        return _span([one[f"{calls}, copied"] / one[f"{calls}, one copies"] for one in measured])
+
+    def threads_copy(way: str) -> list[float]:
+        """The same run of ``thread_ways``."""
+        names = f"pageable, {way}", f"pageable, {way}, one copies".replace("default, ", "")
+        found = [one for run in ways for name, one in run["measured"].items() if name.endswith(" threads")]
+        return [one[names[0]] / one[names[1]] for one in found if all(name in one for name in names)]
+
+    both = {
+        way: _span(
             [
-                one[f"{calls}, copied"] / one[f"{calls}, pageable"]
-                for name, one in measured.items()
-                if name.startswith(size)
+                *threads_copy(way),
+                *(one[f"{way}, pageable"] / one[f"{way}, one copies"] for one in runs[-1]["measured"].values()),
             ]
         )
-
-    eight = measured["720p, 8 threads"]
-    before, after = (eight[f"default, {memory}"] / eight["alone"] for memory in ("pageable", "copied"))
-    wide = _span(
-        [
-            one["joined, copied"] / one["alone, 8 contexts"]
-            for name, one in measured.items()
-            if name in ("720p, 8 threads", "720p, 16 threads")
-        ]
-    )
+        for way in ("default", "joined")
+    }
+    said = "; ".join(f"{run['letter']}: {run['machine']}, {run['date']}" for run in runs)
     return [
-        "On another machine, images in pageable memory that the thread of each call copied to page-locked memory before the call (*copied*; calls per",
-        f"second, `benchmarks/inference/thread_copies.py`). That is {gain('default', '720p')} times as fast with images of 720p ({gain('default', '1080p')} with 1080p), and {gain('joined', '720p')} times with joined calls",
-        f"({gain('joined', '1080p')}), which then reach {wide} of the engine alone with eight contexts, with 8 or 16 threads. With 8 threads and images of 720p, the default reached {before:.2f} of the",
-        f"engine alone with four contexts, and {after:.2f} with copied images. Since then, with more than four calls at once and with joined calls, a thread copies its image",
-        "itself if it has 256 KiB or more and less than 4 MiB. That was not measured again on a GPU:",
+        "Whether each thread copies its image, to memory that is kept for the next call, or the thread that runs the calls copies them, changes little on an H100: it is",
+        f"{both['default']} times as fast, and {both['joined']} times with joined calls (D and {runs[-1]['letter']}, with 4 threads or more). On an H200, images that the threads had copied before their calls (*copied*) were",
+        f"{gain('default')} and {gain('joined')} times as fast as those that the thread that runs them copied ({runs[0]['letter']}; calls per second, `benchmarks/inference/thread_copies.py`):",
         "",
-        *markdown(["images", "threads", *names], rows),
+        *markdown(["machine", "images", "threads", *names], rows),
         "",
-        f"{kept['network']}; {kept['machine']}, {kept['date']}.",
+        f"{kept['network']}; {said}.",
     ]
 
 

@@ -4,18 +4,19 @@
 
     python -m benchmarks.inference.thread_copies best.engine [--sizes 720p] [--threads 8 16 4] [--json FILE]
 
-Calls per second, in turns, one by one (``default``) and with ``join_calls=8`` (``joined``): with an image in ``pageable`` memory, one that each thread has
-``copied`` to page-locked memory before the call, and one that is ``page-locked``. ``alone``: the engine only, at batch 1, with four
-contexts and with eight; ``copies``: only the copies.
+Calls per second, one by one (``default``) and with ``join_calls=8`` (``joined``): with an image in ``pageable`` memory, which its thread copies if it has
+256 KiB or more and less than 4 MiB, one that the thread that runs the call copies (``one copies``), one that each thread has ``copied`` to
+page-locked memory before the call, and one that is ``page-locked``. ``alone``: the engine only, at batch 1, with four contexts and with
+eight; ``copies``: only the copies. In turns, each in another order; what comes first after another one does not count.
 
-The results kept are of a time when the one thread that runs the calls also copied images in ``pageable`` memory. Now each thread copies its own if it
-has 256 KiB or more and less than 4 MiB.
+The results kept of the first two machines are of one order, without ``one copies``. On the first, ``pageable`` is what ``one copies`` is now.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -24,8 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inference.end_to_end import Work, rate
-from benchmarks.inference.thread_ways import alone, arguments, median_rates, opened
+from benchmarks.inference.end_to_end import Work
+from benchmarks.inference.thread_ways import alone, arguments, one_copies, opened
+
+SETTLE = 0.05  # seconds that do not count
 
 
 class Copies:
@@ -44,27 +47,53 @@ class Copies:
         return found
 
 
+def rate(call: Callable[[], Any], count: int, seconds: float) -> float:
+    """Calls per second of so many threads."""
+    done, counted = [0] * count, time.perf_counter() + SETTLE
+
+    def loop(index: int) -> None:
+        while (now := time.perf_counter()) < counted + seconds:
+            call()
+            done[index] += now >= counted
+
+    threads = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return sum(done) / (time.perf_counter() - counted)
+
+
+def median_rates(calls: dict[str, Callable[[], Any]], count: int, turns: int, seconds: float) -> dict[str, int]:
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(turns):
+        for name in random.Random(turn).sample(list(calls), len(calls)):
+            found[name].append(rate(calls[name], count, seconds))
+    return {name: round(float(np.median(some))) for name, some in found.items()}
+
+
 def main() -> None:
-    parser = arguments(__doc__, "thread_copies", threads=[8, 16, 4], seconds=0.35)
+    parser = arguments(__doc__, "thread_copies", threads=[8, 16, 4], seconds=0.2, turns=7)
     parser.add_argument("--sizes", nargs="+", default=["720p", "1080p"])
     options = parser.parse_args()
     options.batches, options.lines = [1], None
     work, most, found = Work(options), max(options.threads), {}  # type: ignore[var-annotated]
-    models = {"default": opened(work), "joined": opened(work, join=8)}
+    models = {"default": (opened(work), one_copies(opened(work)))}
+    models["joined"] = (opened(work, join=8), one_copies(opened(work, join=8)))
     files = {"alone": alone(work, None), "alone, 8 contexts": alone(work, 8)}
     for size in options.sizes:
         copied, locked = Copies(work, size, most), work.images(size, "pinned", 1)[0]
         calls: dict[str, Callable[[], Any]] = {**files, "copies": copied}
-        for name, model in models.items():
+        for name, (model, one) in models.items():
             calls[f"{name}, pageable"] = partial(model, copied.image)
+            calls[f"{name}, one copies"] = partial(one, copied.image)
             calls[f"{name}, copied"] = lambda model=model, copied=copied: model(copied())
             calls[f"{name}, page-locked"] = partial(model, locked)
         for call in calls.values():
-            rate(work, call, most)  # contexts and graphs of all threads
+            rate(call, most, options.seconds)  # contexts and graphs of all threads
         for count in options.threads:
-            rates = {name: partial(rate, work, call, count) for name, call in calls.items()}
             name = f"{size}, {count} threads"
-            found[name] = median_rates(rates, options.turns)
+            found[name] = median_rates(calls, count, options.turns, options.seconds)
             print(time.strftime("%H:%M:%S"), name, found[name], flush=True)
             if options.json:
                 options.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -7,14 +7,14 @@
 On an image of 720p. Calls per second, in turns; all but the joined ones run each image alone, so that results do not depend on other calls:
 
 - ``default``: with more than four calls at once, one thread runs and decodes them, and each thread copies its image to page-locked memory if it has
-  256 KiB or more and less than 4 MiB; ``8 contexts``: with so many instead of four
-- ``one copies``: the one thread also copies the images
+  256 KiB or more and less than 4 MiB, as it does with three or four calls; ``8 contexts``: with so many instead of four
+- ``one copies``: the thread that runs a call also copies the image
 - ``they write``: each thread writes what the GPU needs of its image to page-locked memory
 - ``each thread``: every thread runs its own calls; ``lock released``: and gives up the interpreter lock for every call of CUDA
 - ``joined``: ``join_calls=8``; ``joined, one copies``: the thread that runs a batch copies its images
 - ``alone``: the engine only, at batch 1, with as many threads and four contexts, or eight
 
-In the results kept, ``default``, ``8 contexts`` and ``joined`` are of a time when the one thread also copied images.
+In the results kept of H200s, the one thread also copied images with ``8 contexts``.
 
 The engine only, with four contexts and more threads, by when it is the turn of a thread that waits: calls per second, and how even.
 And microseconds of the processor: of decoding in threads that do nothing else, and of each stage of a call.
@@ -179,13 +179,15 @@ def stage_times(work: Work, memory: str, counts: list[int]) -> dict[str, dict[st
     return found
 
 
-def arguments(description: str | None, name: str, *, threads: list[int], seconds: float) -> argparse.ArgumentParser:
+def arguments(
+    description: str | None, name: str, *, threads: list[int], seconds: float, turns: int = 3
+) -> argparse.ArgumentParser:
     """With the options of a script of this ``name`` that measures calls of threads, and these defaults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="an engine whose batch can be 8")
     parser.add_argument("--threads", type=int, nargs="+", default=threads)
     parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=turns)
     parser.add_argument("--work", type=Path, default=Path("build") / name)
     parser.add_argument("--json", type=Path)
     return parser

@@ -219,8 +219,8 @@ class Gpu:
         return Code.cudaSuccess, self.devices
 
     def _current_device(self) -> int:
-        pushed = getattr(self.current, "pushed", None)
-        return int(pushed[-1] if pushed else getattr(self.current, "device", 0))
+        context = getattr(self.current, "context", None)
+        return int(getattr(self.current, "device", 0) if context is None else context)
 
     def start(self) -> None:
         """What calls of the runtime and objects of TensorRT do with the current device."""
@@ -238,7 +238,7 @@ class Gpu:
         return Code.cudaSuccess, self._current_device()
 
     def cudaSetDevice(self, device: int) -> Any:
-        self.current.device = device
+        self.current.device, self.current.context = device, None
         return (Code.cudaSuccess,)
 
     def cuInit(self, flags: int) -> Any:
@@ -250,14 +250,12 @@ class Gpu:
     def cuDevicePrimaryCtxRetain(self, device: int) -> Any:
         return Code.cudaSuccess, device
 
-    def cuCtxPushCurrent(self, context: int) -> Any:
-        if not hasattr(self.current, "pushed"):
-            self.current.pushed = []
-        self.current.pushed.append(context)
-        return (Code.cudaSuccess,)
+    def cuCtxGetCurrent(self) -> Any:
+        return Code.cudaSuccess, getattr(self.current, "context", None)
 
-    def cuCtxPopCurrent(self) -> Any:
-        return Code.cudaSuccess, self.current.pushed.pop()
+    def cuCtxSetCurrent(self, context: int | None) -> Any:
+        self.current.context = context
+        return (Code.cudaSuccess,)
 
     def cudaGetDeviceProperties(self, device: int) -> Any:
         return Code.cudaSuccess, SimpleNamespace(name=b"Pretend", major=9, minor=0)

@@ -42,10 +42,11 @@ def in_thread(work: Callable[[], Any]) -> None:
 
 
 class OnDevice:
-    """A copy of an array on the device of a runner, with the CUDA array interface."""
+    """A copy of an array on the device of a runner, with the CUDA array interface, and a stream of the device."""
 
     def __init__(self, runner: Any, values: np.ndarray[Any, Any]) -> None:
         with runner._cuda.current():
+            stream = int(runtime.cudaStreamCreateWithFlags(runtime.cudaStreamNonBlocking)[1])
             self.pointer = int(runtime.cudaMalloc(values.nbytes)[1])
             runtime.cudaMemcpy(
                 self.pointer, values.ctypes.data, values.nbytes, runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -54,6 +55,7 @@ class OnDevice:
             "shape": values.shape,
             "typestr": values.dtype.str,
             "data": (self.pointer, False),
+            "stream": stream,
             "version": 3,
         }
 

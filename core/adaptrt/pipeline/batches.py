@@ -117,6 +117,7 @@ class BatchPipeline:
             nullcontext() if self._preparer is None else self._preparer.calling
         )
         self._hand_over: Callable[[Any], Any] | None = getattr(runner, "handed_over", None)
+        self._give_back: Callable[[Any], None] | None = getattr(runner, "give_back", None)
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
         self._of = SpecCache(partial(_known_of, processing=processing, prepares=self._preparer is not None))
@@ -207,7 +208,7 @@ class BatchPipeline:
         return lambda: result
 
     def ahead(self, image: Any, spec: ModelSpec) -> Any:
-        """An image for ``begin`` in another thread: a file is read, an image on a GPU ordered after the work of this thread, and an array copied
+        """An image for ``begin`` in another thread, or beside other calls: a file is read, an image on a GPU ordered after the work of this thread, and an array copied
         to memory from which it is sent at once.
 
         The other thread would need the interpreter lock again for each, while a copy in this one runs beside the others.
@@ -224,8 +225,8 @@ class BatchPipeline:
 
     def ended(self, image: Any, original: Any) -> None:
         """A call with what ``ahead`` returned for an image has a result. Without one, its run may still read the copy."""
-        if image is not original and self._hand_over is not None:
-            self._runner.give_back(image)  # type: ignore[attr-defined]
+        if image is not original and self._give_back is not None:
+            self._give_back(image)
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))

@@ -92,8 +92,8 @@ class PreparesImages(Protocol):
     ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory. And
     ``has_loan()``, whether it has lent memory to the calling thread until its next call, which then no other thread can make. And
     ``handed_over(image)``, called in the thread of a call before another thread runs it: returns an image on a GPU ordered after the work of
-    the calling thread; a NumPy array, of any shape and type, as it is, or as a copy that is faster to send. With it, ``give_back(image)``, called
-    with what it returned once nothing reads that any more.
+    the calling thread; a NumPy array, of any shape and type, as it is, or as a copy that is faster to send. And ``give_back(image)``, called with
+    such a copy once there is a result, when nothing reads it any more.
     """
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:

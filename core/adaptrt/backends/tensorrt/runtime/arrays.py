@@ -170,7 +170,8 @@ def view_input(name: str, given: Any, stream: int, cuda: Cuda) -> InputView:
     if getattr(given, "requires_grad", False):
         raise UsageError(f"Input {name!r} requires gradients.", hint="Detach it: x.detach()")
     try:
-        view = core.View.from_any_interface(given, stream)
+        with cuda.current():  # libraries export arrays of the current device, and record events on it
+            view = core.View.from_any_interface(given, stream)
     except (BufferError, TypeError, NotImplementedError) as error:
         raise UsageError(
             f"Input {name!r} ({type(given).__name__}) cannot be read: {error}", hint="Pass a dense array."

@@ -18,7 +18,7 @@ LEGACY_STREAM, PER_THREAD_STREAM = 1, 2  # cudaStreamLegacy and cudaStreamPerThr
 
 
 class Cuda:
-    """CUDA on one device. Every call makes that device current and then restores the caller's."""
+    """CUDA on one device. Where there are others, a call that needs it to be current restores the caller's afterwards."""
 
     def __init__(self, device: int) -> None:
         self.api, self._driver = import_cudart(), import_driver()
@@ -43,8 +43,7 @@ class Cuda:
         self._context = None if count == 1 else self._primary_context()
         """Where there are several devices."""
         self._threads = threading.local()
-        self._known: dict[int, tuple[bool, int]] = {}
-        """By address, whether host memory is page-locked, and for how many more calls that is taken as true."""
+        self._ordinary: dict[int, int] = {}
         self._short = short_calls()
         self._streams: set[int] = set()
         """Our own, which take short calls: a stream of others may be full of work that needs the interpreter lock to go on."""
@@ -61,15 +60,16 @@ class Cuda:
     @contextmanager
     def _switched(self) -> Iterator[None]:
         """By the driver's functions: cudaSetDevice would start CUDA on the device that it switches back to, which takes memory there."""
-        answer = self._driver.cuCtxPushCurrent(self._context)
-        if int(answer[0]) == _UNLOADED:  # at process exit
+        error, before = self._driver.cuCtxGetCurrent()
+        if int(error) == _UNLOADED:  # at process exit
             yield
             return
-        self.driven(answer, f"select cuda:{self.device}")
-        try:
+        try:  # also an interrupt after the first call restores what was current
+            self.driven(self._driver.cuCtxSetCurrent(self._context), f"select cuda:{self.device}")
             yield
         finally:
-            self.driven(self._driver.cuCtxPopCurrent(), "switch back to the device before")
+            if not self.forked:
+                self._driver.cuCtxSetCurrent(before)
 
     def bind(self) -> None:
         """Make a device that is the only one current in this thread, for functions of the driver; others are within ``current``."""
@@ -267,25 +267,21 @@ class Cuda:
         return -1 if found.type in (kinds.cudaMemoryTypeUnregistered, kinds.cudaMemoryTypeHost) else int(found.device)
 
     def is_pinned(self, pointer: int) -> bool:
-        """Whether this host memory is page-locked. CUDA is asked again after some calls, since it can be locked or freed meanwhile: then images
-        are sent in the slower way, with the same values.
-        """
-        known = self._known.get(pointer)
-        if known is not None and known[1]:
-            self._known[pointer] = (known[0], known[1] - 1)
-            return known[0]
-        pinned = self._is_pinned(pointer)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[pointer] = (pinned, _ASKED_AGAIN)
-        return pinned
-
-    def _is_pinned(self, pointer: int) -> bool:
+        """Whether this host memory is page-locked. What was not is asked about again after some calls: memory can be locked later."""
+        left = self._ordinary.get(pointer)
+        if left:
+            self._ordinary[pointer] = left - 1
+            return False
         if self._short is not None and self._short.is_page_locked(pointer):
             return True
         with self.current():
             error, found = self.api.cudaPointerGetAttributes(pointer)
-        return bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
+        pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
+        if not pinned:
+            if len(self._ordinary) >= _REMEMBERED:
+                self._ordinary.clear()
+            self._ordinary[pointer] = _ASKED_AGAIN
+        return pinned
 
     def freed(self, function: Callable[..., tuple[Any, ...]], *arguments: Any, doing: str) -> None:
         """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects, and in forked processes."""

@@ -144,6 +144,7 @@ class Engine:
                     hint=f"It requires more than {format_bytes(self.scratch_bytes)} of GPU memory.",
                 )
             if not self._select(context, profile, stream):
+                del context  # else the traceback keeps it, and TensorRT frees it on another device
                 raise EngineError(
                     f"TensorRT rejects profile {profile} of {self.name}: {self.reason()}",
                 )
@@ -189,6 +190,7 @@ class Engine:
             context = self._bare_context()
             for index, profile in enumerate(self.profiles):
                 if context is None or not self._select(context, index, int(stream)):
+                    del context
                     raise EngineError(f"TensorRT rejects profile {index} of {self.name}: {self.reason()}")
                 for tensor in self.inputs:
                     context.set_input_shape(tensor.name, profile[tensor.name].max)

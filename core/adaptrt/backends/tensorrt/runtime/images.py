@@ -2,7 +2,7 @@
 
 Images in device or page-locked memory are resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU. Of an image in
 pageable memory, the rows that have a weight are copied to page-locked memory, or the CPU resizes it, whichever is faster on the machine;
-if another thread runs it, the thread of its call copies it first.
+where several threads call, the thread of a call copies its image first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adaptrt.specs import ImageTransform, ModelSpec
 
 _SPECS = 32
 _BLOCK = (32, 8, 1)
-_COPY = 4 << 20  # bytes of memory for a copy of an image, which any copy can use then
+_IDLE = 16  # pieces of memory for copies that are kept
 
 
 class DeviceImages:
@@ -49,6 +49,8 @@ class DeviceImages:
         self._lock = threading.Lock()
         self._idle: list[NDArray[np.uint8]] = []
         """Page-locked memory for copies, kept: to take it from the pool needs the interpreter lock for longer than all else here."""
+        self._lent: set[int] = set()
+        """Addresses of copies in use."""
         self.resizes = True
         self.warnings: list[str] = []
 
@@ -116,7 +118,7 @@ class DeviceImages:
         """A copy of an image in page-locked memory; the image itself if it is page-locked, if no more memory can be, or if the CPU resizes it."""
         if self._kernels is None or not self.resizes or image.dtype != np.uint8 or image.ndim != 3 or not image.size:
             return image
-        if image.flags.c_contiguous and self.is_page_locked(image.__array_interface__["data"][0]):
+        if image.flags.c_contiguous and self.is_page_locked(_address(image)):
             return image
         size = image.size
         try:
@@ -124,17 +126,21 @@ class DeviceImages:
         except IndexError:
             memory = None
         if memory is None or memory.size < size:
-            memory = self._copy_memory(max(size, _COPY))
+            memory = self._copy_memory(1 << (size - 1).bit_length())
         if memory is None:
             return image
         copy = memory[:size].reshape(image.shape)
         np.copyto(copy, image)
+        self._lent.add(_address(copy))
         return copy
 
     def give_back(self, copy: NDArray[Any]) -> None:
-        """Its memory may serve another copy: what read this one has ended."""
-        if copy.base is not None:
-            self._idle.append(copy.base)
+        """The memory of a copy may serve another one: what read it has ended. No-op for other arrays."""
+        address = _address(copy)
+        if address in self._lent:
+            self._lent.discard(address)
+            if copy.base is not None and len(self._idle) < _IDLE:
+                self._idle.append(copy.base)
 
     def _copy_memory(self, size: int) -> NDArray[np.uint8] | None:
         """``None`` if the system does not lock more memory, or too much is."""
@@ -142,7 +148,7 @@ class DeviceImages:
             memory = self._pinned.input_array((size,), np.dtype(np.uint8))
         except EngineError:
             return None
-        return memory if self._pinned.has_input(memory.__array_interface__["data"][0]) else None
+        return memory if self._pinned.has_input(_address(memory)) else None
 
     def _pinned_copy(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         copy = self._pinned.input_array(image.shape, image.dtype)
@@ -258,3 +264,7 @@ class DeviceImages:
         values = found.array((len(images), *shape), dtype)
         expected = (transform_image(image, form.transform, area, out=np.empty(shape, dtype))[0] for image in images)
         return all(map(np.array_equal, values, expected))
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])

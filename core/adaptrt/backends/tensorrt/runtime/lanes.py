@@ -258,6 +258,7 @@ class Lane:
             self.warnings.append(f"{name} was built without profile sharing: one context per profile, no CUDA graphs.")
             return None
         context, own = BoundContext(self.engine, bare, plan.profile), self.stream.handle
+        del bare  # else a traceback keeps it, and TensorRT frees it on another device
         try:
             context.take_shapes(plan)
             context.bind(addresses, tuple(buffer.pointer for buffer in self.static_outputs()))

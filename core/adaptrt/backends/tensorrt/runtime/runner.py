@@ -113,7 +113,8 @@ class TensorRTRunner:
             raise UsageError("gpu_jpeg requires images to be preprocessed on the GPU.", hint="Omit cpu_images.")
         self._jpegs: JpegFiles | None = None
         if images == "gpu":
-            self._jpegs = JpegFiles(self._cuda.device) if gpu_jpeg else None
+            with self._cuda.current():
+                self._jpegs = JpegFiles(self._cuda.device) if gpu_jpeg else None
             self._images = DeviceImages(self._engine, self._events, self._pinned, capability, decodes=gpu_jpeg)
         self._pool = LanePool(self._new_lane, contexts, path.name)
         self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
@@ -158,7 +159,8 @@ class TensorRTRunner:
         """The images of a batch, with files as images in GPU memory where the runner decodes them."""
         if self._jpegs is None or self._images is None:
             return images
-        return self._jpegs.decoded(images, self._images.stream)
+        with self._cuda.current():
+            return self._jpegs.decoded(images, self._images.stream)
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
@@ -166,7 +168,7 @@ class TensorRTRunner:
         return self._images.batch(spec, rows) if self._images is not None else None
 
     def handed_over(self, image: Any) -> Any:
-        """An image for another thread: one on the device is ordered after what the calling thread has given to its stream, one on the host is
+        """An image for a run that other threads' calls surround, or that another thread makes: one on the device is ordered after what the calling thread has given to its stream, one on the host is
         copied to page-locked memory."""
         self._pool.require_open()  # forked processes do not have that memory
         if self._images is None or isinstance(image, DeviceArray):
@@ -181,8 +183,8 @@ class TensorRTRunner:
         return DeviceArray("image", view.pointer, view.shape, view.dtype, Kept((view, image)), ready, self._pinned)
 
     def give_back(self, image: Any) -> None:
-        """What ``handed_over`` returned is not needed any more."""
-        if self._images is not None and isinstance(image, np.ndarray) and self._pinned.block_of(image) is not None:
+        """What ``handed_over`` returned is not needed any more: the memory of a copy may serve the next one."""
+        if self._images is not None and isinstance(image, np.ndarray):
             self._images.give_back(image)
 
     @property

@@ -30,7 +30,7 @@ class ShortCalls:
     """Functions of the CUDA driver, which return its error code: 0 is success.
 
     They do not wait for the GPU, unless a stream is full: only our own streams take them. ``Cuda`` repeats a call that fails through the
-    runtime, which describes the error, and makes its context current in a thread that has none yet.
+    runtime, which describes the error, and makes the context of the only device current in a thread that has none yet.
 
     - ``copy(target, source, bytes, stream)``: host memory has to be page-locked
     - ``record(event, stream)``, ``wait(stream, event, 0)``, ``query(event)``

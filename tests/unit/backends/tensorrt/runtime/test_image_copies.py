@@ -135,3 +135,41 @@ def test_the_copy_of_a_call_that_failed_is_not_used_again(
             model(image)
     assert not runner._images._idle
     np.testing.assert_array_equal(model(image)[0].arrays["same"], values(image))  # type: ignore[union-attr]
+
+
+def test_memory_of_copies_that_are_not_in_use_is_limited(opened: tuple[Any, Any], image: Any) -> None:
+    """Else it would be missing for inputs and outputs after many calls at once."""
+    _, runner = opened
+    Model(runner, SPEC, Path("best.engine"))(image)  # checks the kernels
+    gc.collect()
+    before = runner._pinned._lent
+    copies = [runner.handed_over(image) for _ in range(100)]
+    for copy in copies:
+        runner.give_back(copy)
+    del copies, copy
+    assert runner._pinned._lent - before <= 16 * 65_536, "16 pieces, each less than twice the image"
+
+
+def test_what_is_no_copy_is_not_taken(opened: tuple[Any, Any], image: Any) -> None:
+    """A page-locked array of the caller, and a copy that was given back before."""
+    _, runner = opened
+    Model(runner, SPEC, Path("best.engine"))(image)  # checks the kernels
+    own = runner.input_array(image.shape, np.uint8)
+    runner.give_back(runner.handed_over(own))
+    assert not runner._images._idle
+    copy = runner.handed_over(image)
+    for _ in range(2):
+        runner.give_back(copy)
+    assert len(runner._images._idle) == 1
+
+
+def test_a_runner_may_hand_over_images_and_take_none_back(
+    opened: tuple[Any, Any], image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_SEPARATE", 0)
+    monkeypatch.setattr(batches, "_SMALL", 0)
+    _, runner = opened
+    monkeypatch.delattr(type(runner), "give_back")
+    model = Model(runner, SPEC, Path("best.engine"))
+    for _ in range(2):
+        np.testing.assert_array_equal(model(image)[0].arrays["same"], values(image))  # type: ignore[union-attr]

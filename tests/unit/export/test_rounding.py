@@ -71,7 +71,9 @@ def test_weights_are_moved_and_restored() -> None:
 
 
 def test_a_result_within_the_models_own_rounding_errors_passes() -> None:
-    check = compared(Difference(3e-3))
+    """How large they are depends on the order of sums, and so on the processor: of several models, the first that needs wider limits."""
+    checks = (compared(Difference(apart)) for apart in (4e-3, 3e-3, 2e-3, 1.5e-3, 1e-3, 7e-4))
+    check = next(one for one in checks if one.widened > 1 or not one.passed)
     assert check.passed
     assert 1 < check.widened <= 8
     assert check.value > check.limit / check.widened  # which would have failed

@@ -46,7 +46,7 @@ def end_to_end() -> list[str]:
         "Batches of a stream run in several contexts, which overlap on the GPU, so that a stream can be faster than the engine alone. The bound is measured",
         "too, so that a time can also be a little below it.",
         "",
-        *_later_rows(kept["later runs"]),
+        *_later_rows(kept["later runs"], earlier),
         "",
         *(_earlier_rows(missing, earlier) if missing else []),
         *_host(measured),
@@ -60,12 +60,13 @@ def end_to_end() -> list[str]:
         "",
         f"The rest of this section is of an earlier run, with {earlier['network'].rpartition(', ')[2]} ({earlier['machine']}). Ways to bring one image in pageable memory",
         "to the GPU (`benchmarks/inference/pageable_ways.py`; ms of a call, median, in turns). The first calls with an image size try to copy, to resize, and",
-        "to let the driver copy; later calls use the fastest:",
+        "to let the driver copy; later calls use what was the fastest of these, which is not always the fastest here:",
         "",
         *markdown(["", *SIZES], _ways(earlier["ways"])),
         "",
         "Compared with other tools, in turns, with the same engine (ms of a call, median; *arrays* are inputs and outputs of the engine in host memory;",
-        "*images* are a list in pageable memory. Arrays at batch 8 were measured in another run, on another machine of the same kind):",
+        "*images* are a list in pageable memory. Arrays at batch 8 were measured in another run, on another machine of the same kind. Other tools were not",
+        "measured at batch 32, with images of 4K, and trtutils and Polygraphy with images of any size):",
         "",
         *markdown(["input", "batch", "with", "ms"], _peers(others)),
         "",
@@ -94,8 +95,9 @@ def _memory(kept: dict[str, Any]) -> list[str]:
     ]
 
 
-def _later_rows(runs: list[dict[str, Any]]) -> list[str]:
+def _later_rows(runs: list[dict[str, Any]], earlier: dict[str, Any]) -> list[str]:
     """Machines of which only what missed its target is listed."""
+    level = earlier["network"].rpartition(", ")[2]
     parts = []
     for run in runs:
         missed = [row for row in sorted(run["rows"]) if not row[8]]
@@ -108,7 +110,8 @@ def _later_rows(runs: list[dict[str, Any]]) -> list[str]:
     return [
         f"The same on {len(runs)} more machines (in parentheses, the multiple of the bound): {', '.join(parts[:-1])} and {parts[-1]} rows meet their targets. "
         "Only images in pageable memory missed one. Their times depend on how fast the machine copies, and that is not all: rows far above their bound "
-        "took longer than the engine and the copies do.",
+        "took longer than the engine and the copies do. "
+        f"An earlier version, with an engine of {level}, which is faster, met {sum(row[8] for row in earlier['rows'])} of {len(earlier['rows'])} ({earlier['machine'].partition(',')[0]}).",
     ]
 
 
@@ -179,7 +182,8 @@ def _cell(value: float | None) -> str:
 
 def _ways(ways: dict[str, Any]) -> list[list[Any]]:
     rows = [[way, *(f"{ways[size][way]['p50']:.2f}" for size in SIZES)] for way in ways["720p"]]
-    return [*rows, ["the fastest was", *(ways[size]["chosen"]["way"] for size in SIZES)]]
+    names = {"copy": "copied", "resize": "resized on the CPU", "send": "copied by the driver"}
+    return [*rows, ["chosen was", *(names[ways[size]["chosen"]["way"]] for size in SIZES)]]
 
 
 def _peers(measured: dict[str, Any]) -> list[list[Any]]:

@@ -30,7 +30,16 @@ WAYS = (
     "joined",
     "joined, one copies",
 )
-NAMES = {"default": "one thread, each copies", "one copies": "one thread, it copies"}
+NAMES = {"default": "one thread", "one copies": "one thread, which copies"}
+SAME_AS = {
+    "default, pageable": PRODUCT["pageable"],
+    "default, one copies": "pageable, one copies",
+    "default, page-locked": PRODUCT["pinned"],
+    "joined, pageable": "pageable, joined",
+    "joined, one copies": "pageable, joined, one copies",
+    "joined, page-locked": "pinned, joined",
+}
+"""Names of ``thread_copies`` to those of ``thread_ways``."""
 
 
 def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
@@ -46,18 +55,21 @@ def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
         "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
         "Each thread copies its image in pageable memory to page-locked memory, if it has 256 KiB or more and less than 4 MiB; when A to C were measured, the thread",
         "that runs the calls did (*one copies*), as well as with eight contexts below. On A and B, a released context could always be taken",
-        "at once; on C and D, not after a thread has waited for 20 ms (the fourth table). *Joined* is with `join_calls=8`. On D, threads also copied where two to four",
-        f"call at once (now three or four), and CUDA was asked in each call whether memory is page-locked. Machines {said}.",
+        "at once; on C and D, not after a thread has waited for 20 ms (the fourth table). With four threads or fewer, each runs its own calls; then *one copies* copies only",
+        "the rows that the GPU needs, with the help of other threads. On D, threads also copied where two call at once, as they do now where three or four do.",
+        f"*Joined* is with `join_calls=8`; there, the thread of a batch copies images of 4 MiB and more. Machines {said}.",
         "",
         *markdown(["threads", "machine", "alone", *SIDES], _thread_rows(runs)),
         "",
-        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *One thread*: it runs the calls of all threads.",
+        "Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). *One thread*: it runs the calls of all threads, and on A to C it prepared images in GPU memory.",
         "*They write*: each thread copies what the GPU needs of its image, as with images of 4 MiB and more. *Each thread*: every thread runs its own calls;",
         "*lock released*: and gives up the interpreter lock for every CUDA call:",
         "",
         *markdown(["way", "machine", *MEMORIES], _way_rows(runs)),
         "",
-        *_thread_prose([run["measured"] for run in runs]),
+        *_thread_prose(
+            [run["measured"] for run in runs], [_as_ways(run["measured"]) for run in _copy_runs(copies, runs)]
+        ),
         "",
         *_copies(copies, runs),
         "",
@@ -94,13 +106,13 @@ def _way_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
     return rows
 
 
-def _thread_prose(measured: list[dict[str, Any]]) -> list[str]:
+def _thread_prose(measured: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[str]:
     def shares(count: int, way: str, of: str = "alone", memories: tuple[str, ...] = MEMORIES) -> str:
-        found = [one for run in measured if (one := run.get(f"{count} threads")) is not None]
+        found = [one for run in (*measured, *others) if (one := run.get(f"{count} threads")) is not None]
         names = [PRODUCT[memory] if way == "default" else f"{memory}, {way}" for memory in memories]
         return _span([one[name] / one[of] for one in found for name in names if name in one])
 
-    more = _span([run["8 threads"]["alone, 8 contexts"] / run["8 threads"]["alone"] for run in measured])
+    more = _span([run["8 threads"]["alone, 8 contexts"] / run["8 threads"]["alone"] for run in (*measured, *others)])
     wide = "alone, 8 contexts"
     host = ("pageable",)
     decoding = [run["decoding, us"] for run in measured]
@@ -147,6 +159,28 @@ def _share(rate: float | None, alone: float) -> str:
     return "" if rate is None else f"{rate:.0f} ({rate / alone:.2f})"
 
 
+def _copy_runs(kept: dict[str, Any], ways: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With their letters. On the first, the thread that runs calls also copied, except for images of 1080p one by one."""
+    runs = [dict(run, letter=letter) for letter, run in zip(LETTERS[len(ways) :], kept["runs"], strict=False)]
+
+    def named(name: str, way: str) -> str:
+        return way if name.startswith("1080p") and way.startswith("default") else way.replace("pageable", "one copies")
+
+    runs[0]["measured"] = {
+        name: {named(name, way): one for way, one in found.items()} for name, found in runs[0]["measured"].items()
+    }
+    return runs
+
+
+def _as_ways(measured: dict[str, Any]) -> dict[str, Any]:
+    """Those of images of 720p, as ``thread_ways`` has them."""
+    return {
+        name.removeprefix("720p, "): {SAME_AS.get(way, way): one for way, one in found.items()}
+        for name, found in measured.items()
+        if name.startswith("720p")
+    }
+
+
 def _copies(kept: dict[str, Any], ways: list[dict[str, Any]]) -> list[str]:
     """Who copies images in pageable memory."""
     sides = [
@@ -155,11 +189,7 @@ def _copies(kept: dict[str, Any], ways: list[dict[str, Any]]) -> list[str]:
         for memory in ("pageable", "one copies", "copied", "page-locked")
     ]
     names = ["alone", "alone, 8 contexts", *sides]
-    runs = [dict(run, letter=letter) for letter, run in zip(LETTERS[len(ways) :], kept["runs"], strict=False)]
-    runs[0]["measured"] = {
-        name: {way.replace("pageable", "one copies"): one for way, one in found.items()}
-        for name, found in runs[0]["measured"].items()
-    }
+    runs = _copy_runs(kept, ways)
     rows = [
         [run["letter"], *name.removesuffix(" threads").split(", "), *(f"{one.get(way, '')}" for way in names)]
         for run in runs
@@ -171,25 +201,17 @@ def _copies(kept: dict[str, Any], ways: list[dict[str, Any]]) -> list[str]:
         measured = [one for name, one in runs[0]["measured"].items() if name.startswith("720p")]
         return _span([one[f"{calls}, copied"] / one[f"{calls}, one copies"] for one in measured])
 
-    def threads_copy(way: str) -> list[float]:
-        """The same run of ``thread_ways``."""
+    def threads_copy(way: str) -> str:
+        """In the runs with both, and more threads than run their own calls."""
         names = f"pageable, {way}", f"pageable, {way}, one copies".replace("default, ", "")
-        found = [one for run in ways for name, one in run["measured"].items() if name.endswith(" threads")]
-        return [one[names[0]] / one[names[1]] for one in found if all(name in one for name in names)]
+        every = [*(run["measured"] for run in ways), *(_as_ways(run["measured"]) for run in runs)]
+        found = [one for measured in every for count in (6, 8, 16) if (one := measured.get(f"{count} threads"))]
+        return _span([one[names[0]] / one[names[1]] for one in found if all(name in one for name in names)])
 
-    both = {
-        way: _span(
-            [
-                *threads_copy(way),
-                *(one[f"{way}, pageable"] / one[f"{way}, one copies"] for one in runs[-1]["measured"].values()),
-            ]
-        )
-        for way in ("default", "joined")
-    }
     said = "; ".join(f"{run['letter']}: {run['machine']}, {run['date']}" for run in runs)
     return [
         "Whether each thread copies its image, to memory that is kept for the next call, or the thread that runs the calls copies them, changes little on an H100: it is",
-        f"{both['default']} times as fast, and {both['joined']} times with joined calls (D and {runs[-1]['letter']}, with 4 threads or more). On an H200, images that the threads had copied before their calls (*copied*) were",
+        f"{threads_copy('default')} times as fast, and {threads_copy('joined')} times with joined calls (D and {runs[-1]['letter']}, with 8 and 16 threads). On an H200, images that the threads had copied before their calls (*copied*) were",
         f"{gain('default')} and {gain('joined')} times as fast as those that the thread that runs them copied ({runs[0]['letter']}; calls per second, `benchmarks/inference/thread_copies.py`):",
         "",
         *markdown(["machine", "images", "threads", *names], rows),

@@ -7,7 +7,8 @@
 On an image of 720p. Calls per second, in turns; all but the joined ones run each image alone, so that results do not depend on other calls:
 
 - ``default``: with more than four calls at once, one thread runs and decodes them, and each thread copies its image to page-locked memory if it has
-  256 KiB or more and less than 4 MiB, as it does with three or four calls; ``8 contexts``: with so many instead of four
+  256 KiB or more and less than 4 MiB, as it does with three or four calls; in GPU memory, and from 4 MiB on, as in ``they write``;
+  ``8 contexts``: with so many instead of four
 - ``one copies``: the thread that runs a call also copies the image
 - ``they write``: each thread writes what the GPU needs of its image to page-locked memory
 - ``each thread``: every thread runs its own calls; ``lock released``: and gives up the interpreter lock for every call of CUDA

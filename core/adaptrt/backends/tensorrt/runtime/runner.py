@@ -168,7 +168,7 @@ class TensorRTRunner:
         return self._images.batch(spec, rows) if self._images is not None else None
 
     def handed_over(self, image: Any) -> Any:
-        """An image for a run that other threads' calls surround, or that another thread makes: one on the device is ordered after what the calling thread has given to its stream, one on the host is
+        """An image for a run beside other calls, or in another thread: one on the device is ordered after what the calling thread has given to its stream, one on the host is
         copied to page-locked memory."""
         self._pool.require_open()  # forked processes do not have that memory
         if self._images is None or isinstance(image, DeviceArray):

@@ -137,7 +137,7 @@ def predict(
     """Run a FILE written by adaptrt on SOURCES.
 
     Sources are image and video files, folders, patterns, .txt lists of files, http(s) URLs of an image or video,
-    cameras (0, 1 ...) and rtsp:// streams. For live sources, only the newest
+    s3:// URLs of images, cameras (0, 1 ...) and rtsp:// streams. For live sources, only the newest
     frame is used, and dropped frames are counted.
 
     Neither torch nor an adapter is required: pre- and postprocessing are defined in the file. With --json, images are

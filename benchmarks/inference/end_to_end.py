@@ -270,10 +270,10 @@ def on_gpu(work: Work, files: list[Path]) -> dict[str, Any]:
 
 
 def peers(work: Work) -> None:
-    for size in ("720p", "1080p"):
-        for batch in [one for one in work.batches if one <= 8]:
+    for size in SIZES:
+        for batch in work.batches:
             work.once(f"peers ultralytics {size} {batch}", lambda: beside_ultralytics(work, size, batch))  # noqa: B023
-    for batch in [one for one in work.batches if one <= 8]:
+    for batch in work.batches:
         work.once(f"peers arrays {batch}", lambda: beside_array_runners(work, batch))  # noqa: B023
 
 

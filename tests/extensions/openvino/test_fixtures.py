@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO (pip install 'adaptrt-ope
 
 import adaptrt
 from adaptrt import Report
+from adaptrt.errors import BuildError, VerificationError
 from adaptrt.specs import precision_named
 from adaptrt.specs.backends import BACKENDS
 from adaptrt_openvino.runtime import new_core
@@ -26,6 +28,13 @@ pytestmark = pytest.mark.full
 # what the convolutions and matrix products of a model are executed in
 FLOAT = {"f32", "i32"}
 LAYERS = {"fp32": FLOAT, "fp16": FLOAT, "bf16": {"bf16", *FLOAT}, "int8": {"i8", "u8", *FLOAT}}
+
+REFUSED = {
+    ("obb", "int8"): r"Link 4 .* matched boxes",
+    ("detr", "int8"): r"Link 4 .* matched boxes",
+    ("mask_rcnn", "bf16"): "OpenVINO does not compute this model in bf16 on ",
+}
+"""What a processor may not do well enough (seen on a Xeon with AMX): the error says so, and nothing is written."""
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +86,22 @@ def test_built_networks(
     if precision == "int8":
         verified = not int8_saturates(new_core())  # there the results differ, and link 4 says so
         given |= {"calib": images[0].parent, "verify": "quick" if verified else "none"}
-    report = adaptrt.build(
-        converted(name).onnx,  # type: ignore[arg-type]
-        to="openvino",
-        output=tmp_path / "out.openvino.xml",
-        precision=precision,
-        image=images[1],
-        html=False,
-        **{"verify": "quick", **given},
-    )
+    source, output = converted(name).onnx, tmp_path / "out.openvino.xml"
+    try:
+        report = adaptrt.build(
+            source,  # type: ignore[arg-type]
+            to="openvino",
+            output=output,
+            precision=precision,
+            image=images[1],
+            html=False,
+            **{"verify": "quick", **given},
+        )
+    except (BuildError, VerificationError) as error:
+        if not re.match(REFUSED.get((name, precision), "$"), error.message):
+            raise
+        assert not output.exists()
+        return
     assert report.link(4).status == ("passed" if verified else "not run"), report.link(4).reason
     (artifact,) = report.artifacts
     assert artifact.record["layers"].keys() <= LAYERS[precision]

@@ -62,8 +62,13 @@ def compare(ours: list[Any], theirs: list[Any], spec: adaptrt.ModelSpec) -> None
         assert metric.compute(theirs, ours) >= metric.minimum, metric.name
 
 
-def check(checkpoint: Path, images: list[Path], output: Path, runs: Any = None, **options: Any) -> adaptrt.Report:
-    """Convert, then compare our file with the framework's network, and with the framework running our file (class ``runs``)."""
+def check(
+    checkpoint: Path, images: list[Path], output: Path, runs: Any = None, *, may_skip: bool = False, **options: Any
+) -> adaptrt.Report:
+    """Convert, then compare our file with the framework's network, and with the framework running our file (class ``runs``).
+
+    ``may_skip``: on some processors, rounding errors decide about what the network selects in every sample of link 2.
+    """
     from ultralytics import YOLO
 
     from adaptrt_ultralytics.framework import converted, ultralytics_predictions
@@ -73,7 +78,9 @@ def check(checkpoint: Path, images: list[Path], output: Path, runs: Any = None, 
         checkpoint, adapter="yolo", output=output, image=images[0], imgsz=SIZE, verify="quick", html=False, **options
     )
     assert report.spec is not None
-    assert [report.link(number).status for number in (0, 1, 2, 5)] == ["passed"] * 4
+    assert [report.link(number).status for number in (0, 1, 5)] == ["passed"] * 3
+    skipped = may_skip and "every sample skipped: perturbing the input" in (report.link(2).reason or "")
+    assert report.link(2).status == ("not run" if skipped else "passed"), report.link(2).reason
     if runs is None:  # RT-DETR selects its queries with Gather
         assert not SHAPE_ARITHMETIC & set(report.operators["final"])
     ours = adaptrt.load(output)(images)
@@ -97,10 +104,11 @@ def test_predictions_are_ultralytics_own(
 
     if not scales_each_axis():
         pytest.skip("ultralytics before 8.4.174 scales boxes back with one factor for both axes")
-    report = check(task_checkpoint(name), crowded, tmp_path / "ours.onnx", batch=(1, 2, 3))
+    end2end = name.endswith("end2end")
+    report = check(task_checkpoint(name), crowded, tmp_path / "ours.onnx", batch=(1, 2, 3), may_skip=end2end)
     assert report.spec is not None
     assert report.spec.outputs[0].dims[0] == "batch"
-    if name.endswith("end2end"):
+    if end2end:
         assert report.spec.outputs[0].dims[1:] == (
             300,
             {"detect": 6, "segment": 38, "pose": 21, "obb": 7}[report.spec.task],

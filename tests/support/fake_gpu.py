@@ -219,8 +219,8 @@ class Gpu:
         return Code.cudaSuccess, self.devices
 
     def _current_device(self) -> int:
-        context = getattr(self.current, "context", None)
-        return int(getattr(self.current, "device", 0) if context is None else context)
+        context = getattr(self.current, "context", 0)
+        return int(context - 1 if context else getattr(self.current, "device", 0))
 
     def start(self) -> None:
         """What calls of the runtime and objects of TensorRT do with the current device."""
@@ -238,7 +238,7 @@ class Gpu:
         return Code.cudaSuccess, self._current_device()
 
     def cudaSetDevice(self, device: int) -> Any:
-        self.current.device, self.current.context = device, None
+        self.current.device, self.current.context = device, 0
         return (Code.cudaSuccess,)
 
     def cuInit(self, flags: int) -> Any:
@@ -248,12 +248,14 @@ class Gpu:
         return Code.cudaSuccess, index
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> Any:
-        return Code.cudaSuccess, device
+        return Code.cudaSuccess, device + 1
 
     def cuCtxGetCurrent(self) -> Any:
-        return Code.cudaSuccess, getattr(self.current, "context", None)
+        """0: none."""
+        return Code.cudaSuccess, getattr(self.current, "context", 0)
 
-    def cuCtxSetCurrent(self, context: int | None) -> Any:
+    def cuCtxSetCurrent(self, context: int) -> Any:
+        self._count("cuCtxSetCurrent")
         self.current.context = context
         return (Code.cudaSuccess,)
 

@@ -40,7 +40,7 @@ class Cuda:
                 f"Device not found: cuda:{device}; this machine has {count} GPU{'s' if count > 1 else ''}.",
                 hint=f"Use cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}.",
             )
-        self._context = None if count == 1 else self._primary_context()
+        self._context: Any = None if count == 1 else self._primary_context()
         """Where there are several devices."""
         self._threads = threading.local()
         self._ordinary: dict[int, int] = {}
@@ -61,15 +61,17 @@ class Cuda:
     def _switched(self) -> Iterator[None]:
         """By the driver's functions: cudaSetDevice would start CUDA on the device that it switches back to, which takes memory there."""
         error, before = self._driver.cuCtxGetCurrent()
-        if int(error) == _UNLOADED:  # at process exit
+        if int(error) == _UNLOADED or int(before) == int(self._context):  # at process exit, CUDA has been unloaded
             yield
             return
+        # in a thread without a context, the runtime's next call would make the one of its current device current
+        if not int(before) and self.api.cudaGetDevice() == (self._ok, self.device):
+            before = self._context
         try:  # also an interrupt after the first call restores what was current
             self.driven(self._driver.cuCtxSetCurrent(self._context), f"select cuda:{self.device}")
             yield
         finally:
-            if not self.forked:
-                self._driver.cuCtxSetCurrent(before)
+            self._driver.cuCtxSetCurrent(before)
 
     def bind(self) -> None:
         """Make a device that is the only one current in this thread, for functions of the driver; others are within ``current``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,21 @@ def test_the_callers_device_stays(two: Any) -> None:
         first.run({"images": values})
         second.run({"images": values})
         assert two.gpu.cudaGetDevice() == (0, current)
+
+
+def test_a_device_that_is_current_is_selected_once_in_a_thread(two: Any) -> None:
+    """As the runtime does at its first call: each selection costs as much as a call that does something."""
+    runner = two.open(device=0)
+
+    def calls() -> None:
+        for expected in (2, 2, 2):
+            runner.run({"images": VALUES})
+            assert two.gpu.counts["cuCtxSetCurrent"] - before == expected
+
+    before = two.gpu.counts["cuCtxSetCurrent"]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(calls).result()
+    assert two.gpu.started == {0}
 
 
 def test_a_device_that_cannot_be_selected(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:

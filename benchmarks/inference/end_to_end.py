@@ -359,16 +359,17 @@ def threads(work: Work) -> None:
     joining.close()
 
 
-def rate(work: Work, call: Call, count: int) -> float:
+def rate(work: Work, call: Call, count: int, *, settle: float = 0.0) -> float:
+    """Calls per second of so many threads; those that begin in the first ``settle`` seconds do not count."""
     for _ in range(5):
         call()
-    done, until = [0] * count, time.perf_counter() + work.options.seconds
-    started = time.perf_counter()
+    done, started = [0] * count, time.perf_counter() + settle
+    until = started + work.options.seconds
 
     def loop(index: int) -> None:
-        while time.perf_counter() < until:
+        while (now := time.perf_counter()) < until:
             call()
-            done[index] += 1
+            done[index] += now >= started
 
     running = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
     for one in running:

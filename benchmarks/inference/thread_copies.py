@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -26,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inference.end_to_end import Work
-from benchmarks.inference.thread_ways import alone, arguments, one_copies, opened
+from benchmarks.inference.end_to_end import Work, rate
+from benchmarks.inference.thread_ways import alone, arguments, median_rates, one_copies, opened
 
 SETTLE = 0.05  # seconds that do not count
 
@@ -48,31 +47,6 @@ class Copies:
         return found
 
 
-def rate(call: Callable[[], Any], count: int, seconds: float) -> float:
-    """Calls per second of so many threads."""
-    done, counted = [0] * count, time.perf_counter() + SETTLE
-
-    def loop(index: int) -> None:
-        while (now := time.perf_counter()) < counted + seconds:
-            call()
-            done[index] += now >= counted
-
-    threads = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    return sum(done) / (time.perf_counter() - counted)
-
-
-def median_rates(calls: dict[str, Callable[[], Any]], count: int, turns: int, seconds: float) -> dict[str, int]:
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(turns):
-        for name in random.Random(turn).sample(list(calls), len(calls)):
-            found[name].append(rate(calls[name], count, seconds))
-    return {name: round(float(np.median(some))) for name, some in found.items()}
-
-
 def main() -> None:
     parser = arguments(__doc__, "thread_copies", threads=[8, 16, 4], seconds=0.2, turns=7)
     parser.add_argument("--sizes", nargs="+", default=["720p", "1080p"])
@@ -91,10 +65,11 @@ def main() -> None:
             calls[f"{name}, copied"] = lambda model=model, copied=copied: model(copied())
             calls[f"{name}, page-locked"] = partial(model, locked)
         for call in calls.values():
-            rate(call, most, options.seconds)  # contexts and graphs of all threads
+            rate(work, call, most)  # contexts and graphs of all threads
         for count in options.threads:
+            rates = {name: partial(rate, work, call, count, settle=SETTLE) for name, call in calls.items()}
             name = f"{size}, {count} threads"
-            found[name] = median_rates(calls, count, options.turns, options.seconds)
+            found[name] = median_rates(rates, options.turns, shuffled=True)
             print(time.strftime("%H:%M:%S"), name, found[name], flush=True)
             if options.json:
                 options.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -194,12 +195,12 @@ def arguments(
     return parser
 
 
-def median_rates(rates: Mapping[str, Callable[[], float]], turns: int) -> dict[str, int]:
-    """Each is measured ``turns`` times, in turns."""
+def median_rates(rates: Mapping[str, Callable[[], float]], turns: int, *, shuffled: bool = False) -> dict[str, int]:
+    """Each is measured ``turns`` times, in turns; ``shuffled``: each turn has another order."""
     found: dict[str, list[float]] = {name: [] for name in rates}
-    for _ in range(turns):
-        for name, measured in rates.items():
-            found[name].append(measured())
+    for turn in range(turns):
+        for name in random.Random(turn).sample(list(rates), len(rates)) if shuffled else rates:
+            found[name].append(rates[name]())
     return {name: round(float(np.median(some))) for name, some in found.items()}
 
 

@@ -41,9 +41,7 @@ if TYPE_CHECKING:
     from adaptrt.specs.runners import Runner
 
 _SEPARATE = 4  # calls with one image; with more at once, one thread runs them
-_TOGETHER = (
-    2  # calls that copy their images with the help of other threads; with more at once, each thread copies its own
-)
+_TOGETHER = 2  # calls whose images other threads help to copy; with more at once, each thread copies its own
 _SMALL, _LARGE = 256 << 10, 4 << 20  # bytes of an image in host memory that its thread copies for another
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
@@ -208,8 +206,8 @@ class BatchPipeline:
         return lambda: result
 
     def ahead(self, image: Any, spec: ModelSpec) -> Any:
-        """An image for ``begin`` in another thread, or beside other calls: a file is read, an image on a GPU ordered after the work of this thread, and an array copied
-        to memory from which it is sent at once.
+        """An image for ``begin`` in another thread, or beside other calls: a file is read, an image on a GPU ordered after the work of this
+        thread, and an array copied to memory from which it is sent at once.
 
         The other thread would need the interpreter lock again for each, while a copy in this one runs beside the others.
         """

@@ -91,9 +91,9 @@ class PreparesImages(Protocol):
     It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1. And
     ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory. And
     ``has_loan()``, whether it has lent memory to the calling thread until its next call, which then no other thread can make. And
-    ``handed_over(image)``, called in the thread of a call before it is run, by another thread or beside other calls: returns an image on a GPU ordered after the work of
-    the calling thread; a NumPy array, of any shape and type, as it is, or as a copy that is faster to send. And ``give_back(image)``, called with
-    such a copy once there is a result, when nothing reads it any more.
+    ``handed_over(image)``, called in the thread of a call before it is run, by another thread or beside other calls: returns an image on a
+    GPU ordered after the work of the calling thread; a NumPy array, of any shape and type, as it is, or as a copy that is faster to send.
+    And ``give_back(image)``, called with such a copy once there is a result, when nothing reads it any more.
     """
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:

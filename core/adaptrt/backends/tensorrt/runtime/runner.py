@@ -168,8 +168,9 @@ class TensorRTRunner:
         return self._images.batch(spec, rows) if self._images is not None else None
 
     def handed_over(self, image: Any) -> Any:
-        """An image for a run beside other calls, or in another thread: one on the device is ordered after what the calling thread has given to its stream, one on the host is
-        copied to page-locked memory."""
+        """An image for a run beside other calls, or in another thread: one on the device is ordered after what the calling thread has given to
+        its stream, one on the host is copied to page-locked memory.
+        """
         self._pool.require_open()  # forked processes do not have that memory
         if self._images is None or isinstance(image, DeviceArray):
             return image

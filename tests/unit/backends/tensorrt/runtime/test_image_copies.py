@@ -20,6 +20,7 @@ from adaptrt.pipeline.load import Model
 from adaptrt.vision.images import write_image
 from adaptrt.vision.transforms import transform_batch
 
+Took = list[tuple[str, Any]]
 SIZE = (96, 144)
 SHAPE = (Dim(1, 2, 8, "batch"), Dim.fixed(3), Dim.fixed(32), Dim.fixed(48))
 SPEC = ModelSpec(inputs=(InputSpec("images", (SHAPE,), "float32"),), image=ImageTransform())
@@ -35,6 +36,20 @@ def image() -> Any:
     return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 
 
+@pytest.fixture
+def took(monkeypatch: pytest.MonkeyPatch) -> Took:
+    """The images that batches take, each with the name of the thread."""
+    found: Took = []
+    take = ImageBatch.take
+
+    def taken(batch: ImageBatch, index: int, image: Any) -> Any:
+        found.append((threading.current_thread().name, image))
+        return take(batch, index, image)
+
+    monkeypatch.setattr(ImageBatch, "take", taken)
+    return found
+
+
 def values(image: Any) -> Any:
     return transform_batch([image], SPEC)[0]["images"][0]
 
@@ -43,7 +58,7 @@ def values(image: Any) -> Any:
     "memory", ["dense", "fortran order", "file", "page-locked", "small", "large", "no room", "not locked"]
 )
 def test_a_thread_copies_its_image_for_the_one_that_runs_it(
-    opened: tuple[Any, Any], image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+    opened: tuple[Any, Any], image: Any, took: Took, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
 ) -> None:
     """To page-locked memory, beside the Python of other threads; unless it is there, small, or too large to be copied whole."""
     monkeypatch.setattr(batches, "_SEPARATE", 0)
@@ -63,19 +78,13 @@ def test_a_thread_copies_its_image_for_the_one_that_runs_it(
         given = runner.input_array(image.shape, np.uint8)
         given[...] = image
     copied = memory in ("dense", "fortran order", "file")
-    model, took = Model(runner, SPEC, Path("best.engine")), []
-    take = ImageBatch.take
-
-    def taken(batch: ImageBatch, index: int, image: Any) -> Any:
-        took.append((threading.current_thread().name, image))
-        return take(batch, index, image)
-
+    model = Model(runner, SPEC, Path("best.engine"))
     model(image)  # checks the kernels
+    took.clear()
     gc.collect()
     before = len(runner._pinned._inputs)
     if memory == "not locked":
         monkeypatch.setattr(runner._pinned, "allocate", Mock(side_effect=EngineError("pin 64 KiB of host memory")))
-    monkeypatch.setattr(ImageBatch, "take", taken)
     for call in range(3):
         np.testing.assert_array_equal(model(given)[0].arrays["same"], values(image))  # type: ignore[union-attr]
         name, found = took.pop()
@@ -91,27 +100,22 @@ def test_a_thread_copies_its_image_for_the_one_that_runs_it(
 
 @pytest.mark.parametrize("calls", [1, 2])
 def test_threads_that_run_their_own_calls_copy_their_images_beside_others(
-    opened: tuple[Any, Any], image: Any, monkeypatch: pytest.MonkeyPatch, calls: int
+    opened: tuple[Any, Any], image: Any, took: Took, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     """A call that is alone has the help of other threads instead."""
     monkeypatch.setattr(batches, "_TOGETHER", 1)
     monkeypatch.setattr(batches, "_SMALL", 0)
     _, runner = opened
-    model, took, take = Model(runner, SPEC, Path("best.engine")), [], ImageBatch.take
-
-    def taken(batch: ImageBatch, index: int, image: Any) -> Any:
-        took.append(image)
-        return take(batch, index, image)
-
-    monkeypatch.setattr(ImageBatch, "take", taken)
+    model = Model(runner, SPEC, Path("best.engine"))
     model(image)  # checks the kernels
     took.clear()
     with model._pipeline._preparer.calling if calls == 2 else nullcontext():  # type: ignore[union-attr]
         found = model._pipeline.result([image], SPEC)
     np.testing.assert_array_equal(found.predictions[0].arrays["same"], values(image))  # type: ignore[union-attr]
     assert found.images[0] is image
-    assert (took[0] is not image) == (calls == 2)
-    assert runner._images.is_page_locked(took[0].__array_interface__["data"][0]) == (calls == 2)
+    _, sent = took[0]
+    assert (sent is not image) == (calls == 2)
+    assert runner._images.is_page_locked(sent.__array_interface__["data"][0]) == (calls == 2)
     assert len(runner._images._idle) == calls - 1
 
 

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from adaptrt_ray import RayOptions
 
 CHECK = 0.5  # seconds between two looks at a process: a canceled task ends it
+PATIENCE = 10.0  # seconds in which canceled tasks end
 
 
 def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOptions) -> Iterator[CommandResult]:
@@ -55,31 +57,47 @@ def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOpt
                     else:
                         yield result
         finally:
-            for one in running:
-                ray.cancel(one)
-            with suppress(ray.exceptions.RayError):
-                ray.wait(list(running), num_returns=len(running), timeout=10) if running else None
+            _cancel(ray, list(running))
+
+
+def _cancel(ray: Any, tasks: list[Any]) -> None:
+    """A task ends its process first. The worker of one that has not after ``PATIENCE`` is killed, with its processes."""
+    for force in (False, True):
+        for one in tasks:
+            ray.cancel(one, force=force)
+        with suppress(ray.exceptions.RayError):
+            tasks = ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE)[1] if tasks else []
 
 
 def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
     """In the task: the exit code and the seconds of the command, with the Python of this machine."""
     words = [sys.executable if word == driver_python else word for word in command.words[:1]] + [*command.words[1:]]
     environment = without_options(os.environ)
-    # ignored in background jobs of a shell script; Ray cancels by this signal's handler
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     started = time.monotonic()
     output, log = Path(folder, command.output), Path(folder, command.log)
-    with output.open("wb") as out, log.open("ab" if command.append else "wb") as err:
+    with _cancellation() as canceled, output.open("wb") as out, log.open("ab" if command.append else "wb") as err:
         process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
-        try:
-            while True:
-                with suppress(subprocess.TimeoutExpired):
-                    return process.wait(CHECK), time.monotonic() - started
-        except BaseException:  # KeyboardInterrupt, if the task is canceled
-            process.terminate()
-            process.wait()
-            raise
+        while not canceled.is_set():
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(CHECK), time.monotonic() - started
+        process.terminate()
+        process.wait()
+    raise KeyboardInterrupt  # a canceled task, for Ray
+
+
+@contextmanager
+def _cancellation() -> Iterator[threading.Event]:
+    """Set when Ray cancels the task, which it does by the handler of SIGINT.
+
+    The default handler would raise anywhere, also where the process has started and ``Popen`` has not returned it yet. Workers
+    that a shell script started in the background have no handler.
+    """
+    canceled = threading.Event()
+    handler = signal.signal(signal.SIGINT, lambda *_: canceled.set())
+    try:
+        yield canceled
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _result(ray: Any, done: Any, command: Command, *, again: bool) -> CommandResult | None:

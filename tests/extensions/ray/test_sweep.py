@@ -51,15 +51,48 @@ def test_commands_run_as_tasks(cluster: Any, tmp_path: Path, monkeypatch: pytest
     assert cluster.is_initialized()
 
 
-def test_closing_ends_those_that_run(cluster: Any, tmp_path: Path) -> None:
-    program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000)"
-    commands = [command(tmp_path, "first", ""), command(tmp_path, "long", program), command(tmp_path, "never", "")]
+def writes_its_pid(folder: Path) -> str:
+    return f"import os, time; open({str(folder / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000)"
+
+
+def closed_after_first(folder: Path) -> None:
+    """``close()`` after the result of a first command, while a second one runs; it ends that one."""
+    commands = [
+        command(folder, "first", ""),
+        command(folder, "long", writes_its_pid(folder)),
+        command(folder, "never", ""),
+    ]
     results: Any = executor().run_commands(commands, CommandLimits(jobs=2), RayOptions(actors=2))
     assert next(results).name == "first"
-    file = tmp_path / "pid"
+    file = folder / "pid"
     wait_until(lambda: file.exists() and bool(file.read_text()), "the start of the second command")
     results.close()
     wait_until(lambda: not running(int(file.read_text())), "the end of the second command")
+
+
+def test_closing_ends_those_that_run(cluster: Any, tmp_path: Path) -> None:
+    closed_after_first(tmp_path)
+
+
+def test_closing_ends_a_task_that_ignores_its_cancellation(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: Command, *_: object) -> tuple[int, float]:
+        import subprocess
+        import time
+
+        if command.name == "first":
+            return 0, 0.0
+        subprocess.Popen(command.words)
+        while True:
+            try:
+                time.sleep(1000)
+            except KeyboardInterrupt:
+                continue
+
+    monkeypatch.setattr("adaptrt_ray.commands.PATIENCE", 1.0)
+    monkeypatch.setattr("adaptrt_ray.commands.run", run)
+    closed_after_first(tmp_path)
 
 
 SWEEP = """
@@ -113,8 +146,7 @@ def test_a_sweep_continues_after_the_end_of_ray(tmp_path: Path) -> None:
 
 
 def test_a_killed_sweep_leaves_no_conversion_behind(tmp_path: Path) -> None:
-    program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000)"
-    sweep = start_sweep(tmp_path, program)
+    sweep = start_sweep(tmp_path, writes_its_pid(tmp_path))
     file = tmp_path / "pid"
     try:
         wait_until(lambda: file.exists() and bool(file.read_text()), "the start of a conversion")
@@ -124,25 +156,41 @@ def test_a_killed_sweep_leaves_no_conversion_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("result.json"))
 
 
-def test_a_canceled_command_ends_where_interrupts_are_ignored(tmp_path: Path) -> None:
-    """A shell script ignores them in its background jobs, and Ray's workers inherit that."""
-    program = f"""
-import _thread, signal, sys, threading, time
+CANCELED = """
+import _thread, signal, subprocess, sys, threading, time
 from pathlib import Path
 from adaptrt.specs.executors import Command
 from adaptrt_ray.commands import run
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-folder = Path({str(tmp_path)!r})
-program = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(1000)"
+
+handler, where, folder, program = sys.argv[1:]
+file = Path(folder, "pid")
+
 def cancel():
-    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+    while not (file.exists() and file.read_text()):
         time.sleep(0.05)
     _thread.interrupt_main()
-threading.Thread(target=cancel, daemon=True).start()
+
+class Popen(subprocess.Popen):
+    def __init__(self, *values, **named):
+        super().__init__(*values, **named)
+        if where == "start":
+            cancel()
+
+subprocess.Popen = Popen
+signal.signal(signal.SIGINT, getattr(signal, handler))
+if where == "wait":
+    threading.Thread(target=cancel, daemon=True).start()
 command = Command(name="long", words=(sys.executable, "-c", program), output=Path("out"), log=Path("log"))
-run(command, sys.executable, str(folder))
+run(command, sys.executable, folder)
 """
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("where", ["start", "wait"])
+@pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])
+def test_a_canceled_command_ends(tmp_path: Path, handler: str, where: str) -> None:
+    """Also while it starts, and where interrupts are ignored, as in background jobs of a shell script and their workers."""
+    words = [sys.executable, "-c", CANCELED, handler, where, str(tmp_path), writes_its_pid(tmp_path)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         said = process.communicate(timeout=HANG)[1]
     finally:

@@ -260,7 +260,7 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaGetDeviceProperties(self, device: int) -> Any:
-        return Code.cudaSuccess, SimpleNamespace(name=b"Pretend", major=9, minor=0)
+        return Code.cudaSuccess, SimpleNamespace(name=b"Pretend", major=9, minor=0, multiProcessorCount=10)
 
     def cudaRuntimeGetVersion(self) -> Any:
         return Code.cudaSuccess, 12090

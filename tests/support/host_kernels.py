@@ -23,7 +23,7 @@ def library() -> Any:
         pytest.skip("needs g++ to compile the kernels for the host")
     with TemporaryDirectory() as folder:  # a library that is loaded needs its file no longer
         source, built = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
-        source.write_text('extern "C" {\n' + compiled.source() + "\n}\n", encoding="utf-8")
+        source.write_text('extern "C" {\n' + compiled.IMAGE_KERNELS.source() + "\n}\n", encoding="utf-8")
         command = [compiler, "-O1", "-DHOST", "-shared", "-fPIC", "-ffp-contract=off", str(source), "-o", str(built)]
         subprocess.run(command, check=True, capture_output=True)
         return ctypes.CDLL(str(built))
@@ -51,6 +51,6 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Any) -> list[str]:
     monkeypatch.setattr(driver, "cuModuleLoadData", lambda binary: (0, "module"), raising=False)
     monkeypatch.setattr(driver, "cuModuleGetFunction", lambda module, name: (0, name.decode()), raising=False)
     monkeypatch.setattr(driver, "cuLaunchKernel", launch, raising=False)
-    monkeypatch.setattr(compiled, "binary_for", lambda architecture: b"binary")
+    monkeypatch.setattr(compiled, "binary_for", lambda file, architecture: b"binary")
     monkeypatch.setattr(compiled, "_loaded", {})
     return launched

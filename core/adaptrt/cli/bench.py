@@ -75,7 +75,7 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 @option("--seconds", type=float, default=2.0, metavar="S", section=MEASURE, help="Time for each measurement.  [default: 2]")  # fmt: skip
 @option("--turns", type=int, default=20, metavar="N", section=MEASURE, help="Number of rounds; in each, every file is measured.  [default: 20]")  # fmt: skip
 @option("--cuda-graphs", type=click.Choice(["on", "off", "both"]), default="on", section=MEASURE, help="Run TensorRT engines with CUDA graphs, without, or both.  [default: on]")  # fmt: skip
-@option("--gpu-peak", metavar="TFLOPS,GB/S", callback=_peak, section=MEASURE, help="Peak of the GPU in the precision of the files, for the physical limit.  [default: unknown]")  # fmt: skip
+@option("--gpu-peak", metavar="TFLOPS,GB/S", callback=_peak, section=MEASURE, help="Peak of the GPU in the precision of the files, for the physical limit.  [default: measured]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
 @option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")

@@ -33,8 +33,11 @@ class Work:
     node_bytes: float
 
 
-def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Work:
-    """The work of an ONNX file. Raises a ``GraphError`` for an operator that cannot be counted; external data is not read."""
+def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]], *, weight_bits: int | None = None) -> Work:
+    """The work of an ONNX file. Raises a ``GraphError`` for an operator that cannot be counted; external data is not read.
+
+    ``weight_bits``: what a backend stores of each floating-point weight at most, which ``least_bytes`` counts.
+    """
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
@@ -64,7 +67,8 @@ def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Work:
                 raise GraphError(f"{path.name}: the sizes of node {node.name!r} ({node.op_type}) are unknown.")
             operations += 2 * count
     ends = [*model.graph.inputs, *model.graph.outputs]
-    least = sum(map(_bytes, [*(one for one in ends if not one.is_initializer()), *model.graph.initializers.values()]))
+    least = sum(_bytes(one) for one in ends if not one.is_initializer())
+    least += sum(_stored(weight, weight_bits) for weight in model.graph.initializers.values())
     moved = sum(
         _bytes(value)
         for node in model.graph
@@ -131,6 +135,13 @@ def _last(value: ir.Value) -> int | None:
 def _elements(value: ir.Value) -> int | None:
     shape = _shape(value)
     return None if shape is None else math.prod(shape)
+
+
+def _stored(weight: ir.Value, bits: int | None) -> float:
+    tensor = weight.const_value
+    if bits is None or tensor is None or not tensor.dtype.is_floating_point():
+        return _bytes(weight)
+    return min(_bytes(weight), (_elements(weight) or 0) * bits / 8)
 
 
 def _bytes(value: ir.Value) -> float:

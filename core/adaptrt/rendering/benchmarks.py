@@ -64,11 +64,9 @@ def _work_lines(found: Benchmark) -> list[str]:
         if cells not in rows and row.threads == min(one.threads for one in found.rows):
             rows.append(cells)
     lines = aligned_rows([head, *rows], left=1)
-    peaks = [("CPU", found.cpu_peak), ("GPU", found.gpu_peak)]
     return lines + [
         f"{name}: {number(peak.operations / 1e9)} GFLOP/s, {number(peak.bytes / 1e9)} GB/s ({peak.source})"
-        for name, peak in peaks
-        if peak is not None
+        for name, peak in found.peaks()
     ]
 
 

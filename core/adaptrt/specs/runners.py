@@ -136,6 +136,29 @@ class AllocatesInputs(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DevicePeak:
+    """What a device was measured to do at most: operations per second, two for each multiply-add, and bytes read and written per
+    second."""
+
+    operations: float
+    bytes: float
+
+
+@runtime_checkable
+class MeasuresPeak(Protocol):
+    """A runner that measures the device that it runs on."""
+
+    @property
+    def precision(self) -> str | None:
+        """The name of the precision that it computes products in; ``None`` if that is not recorded."""
+        ...
+
+    def measure_peak(self) -> DevicePeak:
+        """In this precision. Raises an ``AdaptrtError`` that says why it is not known."""
+        ...
+
+
 @runtime_checkable
 class TimesLayers(Protocol):
     """A runner that measures the layers of its file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,9 +16,13 @@ from small_convnet import write_convnet
 import adaptrt as package
 from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 from adaptrt.backends.tensorrt.backend import BACKEND as TENSORRT
+from adaptrt.errors import EngineError
 from adaptrt.pipeline.bench import run
 from adaptrt.pipeline.bench.records import Peak
+from adaptrt.specs import BuildOptions
+from adaptrt.specs.backend_parts import BuildOrigin
 from adaptrt.specs.backends import BACKENDS, OpenOptions
+from adaptrt.specs.runners import DevicePeak
 
 QUICK = ("--seconds", "0.01", "--turns", "6", "--cpu-threads", "1")
 
@@ -154,6 +159,56 @@ def test_cuda_graphs_on_and_off(adaptrt: Any, files: tuple[Path, Path], copying:
     assert found["rows"][0]["operations"] is None
     text = adaptrt("bench", "net.copy.bin", *QUICK).out
     assert any(line.split()[-4:] == ["unknown"] * 4 for line in text.splitlines())
+
+
+@pytest.fixture
+def on_gpu(files: tuple[Path, Path], copying: Copying, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """``half.copy.bin`` in fp16 and ``full.copy.bin`` in fp32, on a GPU that measures itself; the list has what was measured."""
+    measured: list[str] = []
+
+    def measure_peak(self: Any) -> DevicePeak:
+        measured.append(self.precision)
+        if self.precision == "fp32":
+            raise EngineError("Nothing works.")
+        return DevicePeak(2e9, 1e9)
+
+    def open_file(self: Any, path: Path, options: OpenOptions) -> Any:
+        runner = OnnxRuntimeRunner(path)
+        runner.precision = {"half": "fp16", "full": "fp32"}[path.name.partition(".")[0]]  # type: ignore[attr-defined]
+        return runner
+
+    def origin_of(path: Path) -> BuildOrigin:
+        return BuildOrigin(onnx="b.onnx", precision="", options=BuildOptions())
+
+    for name in ("half", "full"):
+        shutil.copy(files[0], f"{name}.copy.bin")
+    monkeypatch.setattr(copying, "devices", ("cuda",), raising=False)
+    monkeypatch.setattr(copying, "origin_of", origin_of, raising=False)
+    monkeypatch.setattr(Copying, "open", open_file)
+    monkeypatch.setattr(OnnxRuntimeRunner, "measure_peak", measure_peak, raising=False)
+    return measured
+
+
+def test_the_peak_of_a_gpu_is_measured_for_each_precision(adaptrt: Any, on_gpu: list[str]) -> None:
+    files = ("half.copy.bin", "full.copy.bin")
+    found = adaptrt("bench", *files, "--cuda-graphs", "both", *QUICK, "--json").json
+    assert on_gpu == ["fp16", "fp32"]
+    assert found["gpu_peak"] is None
+    assert found["gpu_peaks"]["fp16"]["operations"] == 2e9
+    half, _, full, _ = found["rows"]
+    assert half["limit"] == pytest.approx(half["operations"] / 2e9 * 1000)
+    assert half["least_bytes"] < full["least_bytes"] < 2 * half["least_bytes"]
+    assert full["limit"] is None
+    assert "the peak of the GPU in fp32 is unknown: Nothing works" in found["notes"]
+    shown = adaptrt("bench", *files, *QUICK, "-o", "bench.html").out
+    assert "GPU, fp16: 2 GFLOP/s, 1 GB/s (measured in this run: " in shown
+    assert "GPU, fp16 peak</td><td>2 GFLOP/s" in Path("bench.html").read_text()
+
+
+def test_a_peak_that_is_given_is_not_measured(adaptrt: Any, on_gpu: list[str]) -> None:
+    found = adaptrt("bench", "full.copy.bin", "--gpu-peak", "1,1", *QUICK, "--json").json
+    assert on_gpu == []
+    assert found["rows"][0]["limit"] == pytest.approx(found["rows"][0]["least_bytes"] / 1e9 * 1000)
 
 
 @pytest.mark.parametrize("graphs", [True, False])

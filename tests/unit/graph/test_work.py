@@ -41,6 +41,9 @@ def test_a_network_at_two_batch_sizes(tmp_path: Path) -> None:
         weights = WIDTH * 3 + WIDTH + WIDTH * WIDTH * 9 + WIDTH * WIDTH + 4 * WIDTH + 4
         assert work.least_bytes == 4 * (weights + batch * (3 * pixels + 4))
         assert work.node_bytes > work.least_bytes
+        half = count_work(path, {"images": (batch, 3, SIDE, SIDE)}, weight_bits=16)
+        assert half.least_bytes == 2 * weights + 4 * batch * (3 * pixels + 4)
+        assert (half.operations, half.node_bytes) == (work.operations, work.node_bytes)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,10 @@ def identify_device(index: int = 0) -> tuple[str, str]:
     return text.strip("\0 "), f"{properties.major}.{properties.minor}"
 
 
+def multiprocessors(index: int) -> int:
+    return int(checked(import_cudart().cudaGetDeviceProperties(index), f"device {index}").multiProcessorCount)
+
+
 def describe_device(index: int = 0) -> Device:
     """Describe the GPU. Makes it the current device of this thread."""
     cudart = import_cudart()

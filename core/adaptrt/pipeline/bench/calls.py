@@ -39,7 +39,7 @@ def bench(
     ``files`` are files that a backend opens, or ``"eager"`` with ``adapter`` and ``source`` as for ``convert``. ``batch`` and
     ``threads`` are one number or several: images per call, and threads that call the model at the same time.
     ``cpu_threads`` limits the CPU threads of one call.
-    ``gpu_peak`` is the peak of the GPU, in TFLOPS and GB/s. Each row of the result has the times of the call
+    ``gpu_peak`` is the peak of the GPU, in TFLOPS and GB/s; ``None``: it is measured. Each row of the result has the times of the call
     (``model(images)``) and of the file alone. Values have the same form as for ``adaptrt bench``.
     """
     from adaptrt.pipeline.bench.records import Peak

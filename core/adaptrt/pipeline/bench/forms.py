@@ -19,7 +19,7 @@ from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
 from adaptrt.pipeline.load import Model, load
 from adaptrt.specs.backend_parts import KnowsOrigin, ReplaysGraphs
 from adaptrt.specs.backends import Backend, fitting_options, runs_onnx
-from adaptrt.specs.runners import AllocatesInputs, Runner
+from adaptrt.specs.runners import AllocatesInputs, MeasuresPeak, Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 from adaptrt.vision.examples import example_arrays, image_noise
 from adaptrt.vision.images import ImageArray, read_image
@@ -45,6 +45,11 @@ class OpenForm:
     model: Model | None
     onnx: Path | None
     restore: Callable[[], object] | None = None
+
+    @property
+    def precision(self) -> str | None:
+        """What it computes products in, if it runs on a device that it measures."""
+        return self.runner.precision if isinstance(self.runner, MeasuresPeak) else None
 
     def image(self, request: BenchRequest) -> ImageArray:
         channels = 3 if self.model is None else self.model.channels

@@ -13,7 +13,7 @@ DRIFT = 0.05
 
 @dataclass(frozen=True)
 class Peak:
-    """What the hardware is able to do: operations per second (float32 on a CPU), bytes per second, and how that is known."""
+    """What the hardware does at most: operations per second (float32 on a CPU), bytes per second, and how that is known."""
 
     operations: float
     bytes: float
@@ -128,7 +128,10 @@ class Reading:
 
 @dataclass
 class Benchmark:
-    """``rows`` by batch and threads, in the order of the files. ``comparisons`` with the first file."""
+    """``rows`` by batch and threads, in the order of the files. ``comparisons`` with the first file.
+
+    ``gpu_peak``: the one that was given; ``gpu_peaks``: those that were measured, by precision.
+    """
 
     forms: list[Form] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -138,6 +141,7 @@ class Benchmark:
     gpu: list[Reading] = field(default_factory=list)
     cpu_peak: Peak | None = None
     gpu_peak: Peak | None = None
+    gpu_peaks: dict[str, Peak] = field(default_factory=dict)
     turns: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
@@ -148,6 +152,12 @@ class Benchmark:
     def regressions(self, limit: float) -> list[Comparison]:
         """The comparisons in which a form is slower than the baseline by more than ``limit``, a fraction."""
         return [one for one in self.comparisons if one.slower > limit]
+
+    def peaks(self) -> list[tuple[str, Peak]]:
+        """All that are known, with titles: ``GPU, fp16``."""
+        given = [("CPU", self.cpu_peak), ("GPU", self.gpu_peak)]
+        known = [(title, peak) for title, peak in given if peak is not None]
+        return known + [(f"GPU, {precision}", peak) for precision, peak in self.gpu_peaks.items()]
 
     def to_json(self) -> str:
         content = asdict(self)

@@ -30,7 +30,7 @@ class BenchRequest:
     - ``shapes``: for files without a spec
     - ``seconds`` of each measurement, divided into ``turns``
     - ``cuda_graphs``: of engines; ``both`` measures each engine twice
-    - ``gpu_peak``: the peak of the GPU, if known
+    - ``gpu_peak``: the peak of the GPU; ``None``: it is measured
     - ``max_regression``: how much slower than the first a file may be, as a fraction
     """
 

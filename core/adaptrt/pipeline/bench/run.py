@@ -14,12 +14,15 @@ from adaptrt.pipeline.bench.hardware import GpuSensors, measure_cpu_peak, sensor
 from adaptrt.pipeline.bench.records import Benchmark, Peak, Row, compared
 from adaptrt.pipeline.bench.request import BenchRequest
 from adaptrt.pipeline.bench.turns import Call, Times, in_turns
+from adaptrt.specs.precisions import PRECISIONS, precision_named
+from adaptrt.specs.runners import MeasuresPeak
 
 if TYPE_CHECKING:
     from adaptrt.graph.work import Work
     from adaptrt.vision.images import ImageArray
 
 Progress = Callable[[str, int, int], None]
+_MEASURED = "measured in this run: products in registers, and a copy in its memory"
 _FEW = 100  # calls: with fewer, the 99th percentile is about the slowest
 
 
@@ -64,6 +67,8 @@ class _Bench:
         on_cpu = all(one.form.on_cpu for one in self.forms)
         if any(one.form.on_cpu and _is_float32(one) and self.work[one.form.name, cells[0][0]] for one in self.forms):
             found.cpu_peak = measure_cpu_peak()
+        if request.gpu_peak is None:
+            self._measure_gpu_peaks()
         if on_cpu:
             self._measure(cells)
         else:
@@ -138,7 +143,21 @@ class _Bench:
         """Only what is known about the device in this precision."""
         if one.form.on_cpu:
             return self.found.cpu_peak if _is_float32(one) else None
-        return self.request.gpu_peak
+        return self.request.gpu_peak or self.found.gpu_peaks.get(one.precision or "")
+
+    def _measure_gpu_peaks(self) -> None:
+        """In every precision of a file whose work is known."""
+        counted = {name for (name, _), work in self.work.items() if work is not None}
+        runners = {one.precision: one.runner for one in self.forms if one.form.name in counted}
+        for precision, runner in runners.items():
+            if precision is None or not isinstance(runner, MeasuresPeak):
+                continue
+            try:
+                peak = runner.measure_peak()
+            except AdaptrtError as error:  # context only
+                self._note(f"the peak of the GPU in {precision} is unknown: {error.message}")
+            else:
+                self.found.gpu_peaks[precision] = Peak(peak.operations, peak.bytes, _MEASURED)
 
     def _count(self, one: OpenForm, batch: int) -> Work | None:
         if one.onnx is None:
@@ -146,12 +165,15 @@ class _Bench:
         from adaptrt.graph.work import count_work
 
         try:
-            return count_work(one.onnx, one.shapes(batch))
+            return count_work(one.onnx, one.shapes(batch), weight_bits=_weight_bits(one))
         except AdaptrtError as error:  # context only: the measurement does not depend on it
-            note = f"operations of {one.form.name} are unknown: {error.message}"
-            if note not in self.found.notes:
-                self.found.notes.append(note)
+            self._note(f"operations of {one.form.name} are unknown: {error.message}")
             return None
+
+    def _note(self, text: str) -> None:
+        note = text.removesuffix(".")
+        if note not in self.found.notes:
+            self.found.notes.append(note)
 
     def _compare(self) -> None:
         first = self.forms[0].form.name
@@ -183,6 +205,13 @@ class _Bench:
 
 def _cell(batch: int, threads: int) -> str:
     return f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
+def _weight_bits(one: OpenForm) -> int | None:
+    """Bits of a weight in the precision that a file was built in."""
+    if one.precision is None or one.precision not in PRECISIONS:
+        return None
+    return precision_named(one.precision).bits
 
 
 def _is_float32(one: OpenForm) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,38 @@ from adaptrt.store.cache import cache_folder
 from adaptrt.store.private_folder import folder_problem, make_private, read_regular
 from adaptrt.store.workspace import write_whole
 
-NAMES = ("preprocess", "widen", "mark", "list", "suppress", "gather")
 _OPTIONS = ("--std=c++14", "--fmad=false")  # a product is rounded before it is compared, as in NumPy
 _LARGEST = 16 << 20
 _lock = threading.Lock()
-_loaded: dict[tuple[int, str], Kernels] = {}
+_loaded: dict[tuple[int, KernelFile], Kernels] = {}
 
 # a value of a kernel's parameter and its type
 Argument = tuple[Any, Any]
 pointer, integer, long, number = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong, ctypes.c_float
 
 
-class Kernels:
-    """The kernels, loaded on one device."""
+@dataclass(frozen=True)
+class KernelFile:
+    """A file in this folder, and the kernels in it that are called. ``own``: for this architecture alone, which has more instructions."""
 
-    def __init__(self, cuda: Cuda, binary: bytes) -> None:
+    name: str
+    kernels: tuple[str, ...]
+    own: bool = False
+
+    def source(self) -> str:
+        return Path(__file__).with_name(self.name).read_text(encoding="utf-8")
+
+    def architecture(self, capability: str) -> str:
+        return f"sm_{capability.replace('.', '')}{'a' if self.own else ''}"
+
+
+IMAGE_KERNELS = KernelFile("kernels.cu", ("preprocess", "widen", "mark", "list", "suppress", "gather"))
+
+
+class Kernels:
+    """The kernels of a file, loaded on one device."""
+
+    def __init__(self, cuda: Cuda, file: KernelFile, binary: bytes) -> None:
         self._cuda, self._driver = cuda, import_driver()
         cuda.bind()
         with cuda.current():
@@ -41,7 +58,7 @@ class Kernels:
                 name: self._cuda.driven(
                     self._driver.cuModuleGetFunction(self._module, name.encode()), f"find kernel {name}"
                 )
-                for name in NAMES
+                for name in file.kernels
             }
 
     def launch(
@@ -59,25 +76,25 @@ class Kernels:
         )
 
 
-def kernels_for(cuda: Cuda, capability: str) -> Kernels:
+def kernels_for(cuda: Cuda, capability: str, file: KernelFile = IMAGE_KERNELS) -> Kernels:
     """The kernels on this device. A ``DependencyError`` if they are not compiled yet and NVRTC is missing."""
-    architecture = f"sm_{capability.replace('.', '')}"
     with _lock:
-        key = (cuda.device, architecture)
+        key = (cuda.device, file)
         if key not in _loaded:
-            _loaded[key] = Kernels(cuda, binary_for(architecture))
+            _loaded[key] = Kernels(cuda, file, binary_for(file, file.architecture(capability)))
         return _loaded[key]
 
 
-def binary_for(architecture: str) -> bytes:
+def binary_for(file: KernelFile, architecture: str) -> bytes:
     """The kernels for ``sm_90``, from the cache if they were compiled before."""
     folder = cache_folder() / "kernels"
-    path = folder / f"{_digest()}-{architecture}.cubin"
+    source = file.source()
+    path = folder / f"{_digest(source)}-{architecture}.cubin"
     trusted = folder_problem(folder.parent, [folder.name]) is None
     known = read_regular(path, _LARGEST) if trusted else None
     if known:
         return known
-    binary = compile_kernels(architecture)
+    binary = compile_kernels(source, architecture)
     if trusted:
         try:
             make_private(folder)
@@ -87,9 +104,9 @@ def binary_for(architecture: str) -> bytes:
     return binary
 
 
-def compile_kernels(architecture: str) -> bytes:
+def compile_kernels(source: str, architecture: str) -> bytes:
     nvrtc = _nvrtc()
-    program = _compiled(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []), "create a program")
+    program = _compiled(nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], []), "create a program")
     options = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in _OPTIONS)]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
     if int(error) != 0:
@@ -105,14 +122,8 @@ def compile_kernels(architecture: str) -> bytes:
     return bytes(binary)
 
 
-@lru_cache(maxsize=1)
-def source() -> str:
-    return Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _digest() -> str:
-    return hashlib.sha256("\0".join([source(), *_OPTIONS]).encode()).hexdigest()[:16]
+def _digest(source: str) -> str:
+    return hashlib.sha256("\0".join([source, *_OPTIONS]).encode()).hexdigest()[:16]
 
 
 def _compiled(answer: tuple[Any, ...], doing: str) -> Any:

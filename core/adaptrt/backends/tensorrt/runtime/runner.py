@@ -29,7 +29,8 @@ from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.forks import prepare_forks
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.layouts import BoxFilter
-from adaptrt.specs.runners import TensorInfo
+from adaptrt.specs.precisions import FP32
+from adaptrt.specs.runners import DevicePeak, TensorInfo
 
 _PLANS = 512
 KEPT_GRAPHS = 8  # CUDA graphs of a context, by default
@@ -83,6 +84,7 @@ class TensorRTRunner:
         self._warnings: list[str] = []
         libraries = [str(library) for library in plugin_libs]
         name, capability = identify_device(self._cuda.device)
+        self._capability = capability
         if self.manifest is not None:
             here = RuntimeEnvironment(tensorrt.version, capability, name, tensorrt.flavor, product.name)
             check_plan(self.manifest, path)
@@ -264,6 +266,21 @@ class TensorRTRunner:
                 self._pool.lend(lane, loan)
             else:
                 self._pool.release(lane)
+
+    @property
+    def precision(self) -> str | None:
+        """Of products, from the manifest."""
+        if self.manifest is None:
+            return None
+        return (
+            "tf32" if self.manifest.precision == FP32.name and self.manifest.options.tf32 else self.manifest.precision
+        )
+
+    def measure_peak(self) -> DevicePeak:
+        """Of the GPU in this precision, in about a second."""
+        from adaptrt.backends.tensorrt.runtime.peak import measure_peak
+
+        return measure_peak(self._cuda, self._capability, self.precision or "an unknown precision")
 
     def layer_times(self, inputs: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
         """Mean seconds of each layer over ``runs``, without CUDA graphs."""

@@ -236,7 +236,7 @@ def test_results_stay_when_memory_is_used_again(engine: Any) -> None:
 def test_without_nvrtc_images_are_prepared_on_the_cpu(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, runner, _ = engine()
 
-    def missing(architecture: str) -> bytes:
+    def missing(*_: object) -> bytes:
         raise DependencyError("NVRTC cannot be loaded.")
 
     monkeypatch.setattr(compiled, "binary_for", missing)

@@ -130,3 +130,24 @@ def test_a_lean_runtime_runs_a_version_compatible_engine(monkeypatch, tmp_path, 
     write_manifest(path, "10.16.1")
     with pytest.raises(EngineError, match="version-compatible engines only"):
         TensorRTRunner(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "precision"),
+    [
+        ({}, "fp32"),
+        ({"options": BuildOptions(tf32=True)}, "tf32"),
+        ({"precision": "int8", "options": BuildOptions(tf32=True)}, "int8"),
+        (None, None),
+    ],
+)
+def test_the_precision_of_products(make_bench, tensorrt_version, changes, precision):
+    """What the peak of the GPU is measured in; a foreign engine does not say."""
+    bench = make_bench()
+    if changes is not None:
+        write_manifest(bench.path, tensorrt_version, **changes)
+    runner = bench.open()
+    assert runner.precision == precision
+    if precision is None:
+        with pytest.raises(EngineError, match="in an unknown precision is not measured"):
+            runner.measure_peak()

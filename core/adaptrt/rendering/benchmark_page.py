@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.rendering.benchmarks import change_text, work_cells
+from adaptrt.rendering.benchmarks import change_text, peak_text, work_cells
 from adaptrt.rendering.html import render_template, write_whole
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def render_page(found: Benchmark) -> str:
         right=RIGHT,
         change=change_text,
         work=work_cells,
+        peak_text=peak_text,
     )
 
 

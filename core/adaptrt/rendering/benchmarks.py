@@ -9,7 +9,7 @@ from adaptrt.rendering.formatting import number
 from adaptrt.rendering.tables import aligned_rows
 
 if TYPE_CHECKING:
-    from adaptrt.pipeline.bench.records import Benchmark, Comparison, Measured, Row
+    from adaptrt.pipeline.bench.records import Benchmark, Comparison, Measured, Peak, Row
 
 
 def benchmark_lines(found: Benchmark) -> list[str]:
@@ -64,10 +64,14 @@ def _work_lines(found: Benchmark) -> list[str]:
         if cells not in rows and row.threads == min(one.threads for one in found.rows):
             rows.append(cells)
     lines = aligned_rows([head, *rows], left=1)
-    return lines + [
-        f"{name}: {number(peak.operations / 1e9)} GFLOP/s, {number(peak.bytes / 1e9)} GB/s ({peak.source})"
-        for name, peak in found.peaks()
-    ]
+    return lines + [f"{name}: {peak_text(peak)}" for name, peak in found.peaks()]
+
+
+def peak_text(peak: Peak) -> str:
+    """``900 TFLOP/s, 2.9 TB/s``, and where it is from."""
+    rates = ((peak.operations / 1e9, "FLOP/s"), (peak.bytes / 1e9, "B/s"))
+    shown = [f"{number(rate / 1000)} T{unit}" if rate >= 1000 else f"{number(rate)} G{unit}" for rate, unit in rates]
+    return f"{', '.join(shown)} ({peak.source})"
 
 
 def work_cells(row: Row) -> list[str]:

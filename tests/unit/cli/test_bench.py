@@ -206,9 +206,11 @@ def test_the_peak_of_a_gpu_is_measured_for_each_precision(adaptrt: Any, on_gpu: 
 
 
 def test_a_peak_that_is_given_is_not_measured(adaptrt: Any, on_gpu: list[str]) -> None:
-    found = adaptrt("bench", "full.copy.bin", "--gpu-peak", "1,1", *QUICK, "--json").json
+    found = adaptrt("bench", "full.copy.bin", "--gpu-peak", "989,1", *QUICK, "--json").json
     assert on_gpu == []
     assert found["rows"][0]["limit"] == pytest.approx(found["rows"][0]["least_bytes"] / 1e9 * 1000)
+    shown = adaptrt("bench", "full.copy.bin", "--gpu-peak", "989,1", *QUICK).out
+    assert "GPU: 989 TFLOP/s, 1 GB/s (--gpu-peak)" in shown
 
 
 @pytest.mark.parametrize("graphs", [True, False])

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from importlib import metadata, util
 from pathlib import Path
@@ -104,10 +105,21 @@ def run(repository: Path, ports: Mapping[str, int]) -> int:
     server = find_server()
     with tempfile.TemporaryDirectory() as folder:
         backends = copy_backends(server, Path(folder))
-        process = subprocess.Popen(command_of(server, backends, repository, ports), env=environment_of(server))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: process.terminate())
-        return process.wait()
+        command, environment = command_of(server, backends, repository, ports), environment_of(server)
+        started: list[subprocess.Popen[bytes]] = []
+        asked = threading.Event()
+
+        def end(*_: object) -> None:
+            asked.set()
+            for process in started:
+                process.terminate()
+
+        for number in (signal.SIGINT, signal.SIGTERM):  # before the server exists: it would be left behind
+            signal.signal(number, end)
+        started.append(subprocess.Popen(command, env=environment))
+        if asked.is_set():
+            end()
+        return started[0].wait()
 
 
 def main(words: Sequence[str] | None = None) -> int:

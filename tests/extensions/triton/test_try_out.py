@@ -76,6 +76,31 @@ def test_the_server_gets_addresses_of_this_machine_and_ends_with_the_program(tmp
     assert not list((tmp_path / "temporary").iterdir())
 
 
+ENDED_WHILE_IT_STARTS = """
+import os, signal, subprocess, sys, time
+from adaptrt_triton import server
+
+class Popen(subprocess.Popen):
+    def __init__(self, *values, **named):
+        super().__init__(*values, **named)
+        while not os.path.exists("found.json"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), int(sys.argv[1]))
+
+subprocess.Popen = Popen
+sys.exit(server.main(["repository"]))
+"""
+
+
+@pytest.mark.skipif(".so" not in (sysconfig.get_config_var("LDLIBRARY") or ""), reason="needs a shared libpython")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_ends_while_the_server_starts_ends_it(tmp_path: Path, number: int) -> None:
+    wheel(tmp_path)
+    (tmp_path / "repository").mkdir()
+    words = [sys.executable, "-c", ENDED_WHILE_IT_STARTS, str(int(number))]
+    assert subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, timeout=HANG).returncode == 7  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("made", "code", "said"),
     [

@@ -77,12 +77,15 @@ def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
     output, log = Path(folder, command.output), Path(folder, command.log)
     with _cancellation() as canceled, output.open("wb") as out, log.open("ab" if command.append else "wb") as err:
         process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
-        while not canceled.is_set():
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(CHECK), time.monotonic() - started
-        process.terminate()
-        process.wait()
-    raise KeyboardInterrupt  # a canceled task, for Ray
+        try:
+            while not canceled.is_set():
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(CHECK), time.monotonic() - started
+            raise KeyboardInterrupt  # for Ray
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
 
 
 @contextmanager

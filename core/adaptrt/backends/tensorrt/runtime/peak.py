@@ -24,10 +24,7 @@ def kernel_file(capability: str) -> KernelFile:
     major = int(capability.partition(".")[0])
     if major < 8:
         return KernelFile("peak.cu", ("fp32", "fp16", "int8"))
-    if major in (
-        10,
-        11,
-    ):  # in data centers, and Thor: tensor cores with memory of their own, which other instructions use
+    if major in (10, 11):  # Blackwell in data centers, and Thor: other instructions use their tensor cores
         return KernelFile("peak.cu", ("fp32",))
     return KernelFile("peak.cu", ("fp32", "tf32", "fp16", "bf16", "int8"), own=major == 9)
 

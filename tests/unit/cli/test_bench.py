@@ -199,7 +199,7 @@ def test_the_peak_of_a_gpu_is_measured_for_each_precision(adaptrt: Any, on_gpu: 
     assert half["limit"] == pytest.approx(half["operations"] / 2e9 * 1000)
     assert half["least_bytes"] < full["least_bytes"] < 2 * half["least_bytes"]
     assert full["limit"] is None
-    assert "the peak of the GPU in fp32 is unknown: Nothing works" in found["notes"]
+    assert "the physical limit in fp32 is unknown without --gpu-peak: Nothing works" in found["notes"]
     shown = adaptrt("bench", *files, *QUICK, "-o", "bench.html").out
     assert "GPU, fp16: 2 GFLOP/s, 1 GB/s (measured in this run: " in shown
     assert "GPU, fp16 peak</td><td>2 GFLOP/s" in Path("bench.html").read_text()

@@ -155,7 +155,8 @@ class _Bench:
             try:
                 peak = runner.measure_peak()
             except AdaptrtError as error:  # context only
-                self._note(f"the peak of the GPU in {precision} is unknown: {error.message}")
+                reason = error.message.removesuffix(".")
+                self._note(f"the physical limit in {precision} is unknown without --gpu-peak: {reason}")
             else:
                 self.found.gpu_peaks[precision] = Peak(peak.operations, peak.bytes, _MEASURED)
 

@@ -37,7 +37,7 @@ def measure_peak(cuda: Cuda, capability: str, precision: str) -> DevicePeak:
     """
     file = kernel_file(capability)
     if precision not in file.kernels:
-        raise EngineError(f"The peak of a GPU of compute capability {capability} in {precision} is not measured.")
+        raise EngineError(f"A GPU of compute capability {capability} is not measured in {precision}.")
     kernels = kernels_for(cuda, capability, file)
     with cuda.current():
         stream = cuda.new_stream()

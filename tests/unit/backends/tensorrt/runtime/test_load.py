@@ -149,5 +149,5 @@ def test_the_precision_of_products(make_bench, tensorrt_version, changes, precis
     runner = bench.open()
     assert runner.precision == precision
     if precision is None:
-        with pytest.raises(EngineError, match="in an unknown precision is not measured"):
+        with pytest.raises(EngineError, match="is not measured in an unknown precision"):
             runner.measure_peak()

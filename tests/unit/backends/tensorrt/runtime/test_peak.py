@@ -68,7 +68,7 @@ def test_operations_and_bytes_per_second(cuda: Cuda, precision: str) -> None:
     ("capability", "precision"), [("7.5", "bf16"), ("7.5", "tf32"), ("10.0", "fp16"), ("11.0", "int8"), ("9.0", "fp8")]
 )
 def test_what_is_not_measured_is_an_error(cuda: Cuda, capability: str, precision: str) -> None:
-    with pytest.raises(EngineError, match=f"capability {capability} in {precision} is not measured"):
+    with pytest.raises(EngineError, match=f"capability {capability} is not measured in {precision}"):
         peak.measure_peak(cuda, capability, precision)
     peak.measure_peak(cuda, capability, "fp32")
 

@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +32,7 @@ def library() -> Any:
 
 def install(monkeypatch: pytest.MonkeyPatch, gpu: Any) -> list[str]:
     """Let the pretend driver launch the host's kernels, in the order of streams; returns the names of those launched."""
-    host, launched, driver = library(), [], sys.modules["cuda.bindings.driver"]
+    host, launched = library(), []
 
     def launch(name: str, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, stream: int, arguments: Any, extra: int) -> Any:  # fmt: skip
         assert hasattr(gpu.current, "device") or getattr(gpu.current, "context", 0), "no context in this thread"
@@ -48,9 +49,15 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Any) -> list[str]:
         gpu.submit(int(stream), run)
         return (0,)
 
+    answer_launches(monkeypatch, launch)
+    return launched
+
+
+def answer_launches(monkeypatch: pytest.MonkeyPatch, launch: Callable[..., Any]) -> None:
+    """Let the pretend driver load kernels without compiling them, and call ``launch`` with the name of each that is launched."""
+    driver = sys.modules["cuda.bindings.driver"]
     monkeypatch.setattr(driver, "cuModuleLoadData", lambda binary: (0, "module"), raising=False)
     monkeypatch.setattr(driver, "cuModuleGetFunction", lambda module, name: (0, name.decode()), raising=False)
     monkeypatch.setattr(driver, "cuLaunchKernel", launch, raising=False)
     monkeypatch.setattr(compiled, "binary_for", lambda file, architecture: b"binary")
     monkeypatch.setattr(compiled, "_loaded", {})
-    return launched

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adaptrt.vision.images import ImageArray
 
 Progress = Callable[[str, int, int], None]
-_MEASURED = "measured in this run: products in registers, and a copy in its memory"
+_MEASURED = "measured in this run: multiply-adds, and a copy in its memory"
 _FEW = 100  # calls: with fewer, the 99th percentile is about the slowest
 
 

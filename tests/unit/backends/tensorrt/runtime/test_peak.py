@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import fake_gpu
+import host_kernels
 import numpy as np
 import pytest
 from tensorrt_surfaces import VERSIONS
@@ -43,12 +43,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
         clock.now += COPY if kind == self.on_device else 0
         copy(self, target, source, size, kind, stream, **options)
 
-    driver = sys.modules["cuda.bindings.driver"]
-    monkeypatch.setattr(driver, "cuModuleLoadData", lambda binary: (0, "module"), raising=False)
-    monkeypatch.setattr(driver, "cuModuleGetFunction", lambda module, name: (0, name.decode()), raising=False)
-    monkeypatch.setattr(driver, "cuLaunchKernel", launch, raising=False)
-    monkeypatch.setattr(compiled, "binary_for", lambda file, architecture: b"binary")
-    monkeypatch.setattr(compiled, "_loaded", {})
+    host_kernels.answer_launches(monkeypatch, launch)
     monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(peak, "_COPIED", 1 << 16)
     monkeypatch.setattr(Cuda, "copy", timed_copy)

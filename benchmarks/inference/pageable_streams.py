@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import adaptrt
+from adaptrt import runner_batches, worker_threads
 from adaptrt.backends.tensorrt.runtime import placed_images
 from adaptrt.backends.tensorrt.runtime.ways import FastestWay
-from adaptrt.pipeline import image_threads, runner_batches
 from benchmarks.common.results import arguments, finish, machine
 from benchmarks.inference.end_to_end import SIZES, drawn
 
@@ -40,7 +40,7 @@ SIDES: dict[str, dict[str, Any]] = {
 class Side:
     """A model that streams batches in one way."""
 
-    def __init__(self, file: str, way: Any = None, threads: int = image_threads._THREADS, written: int = 2) -> None:
+    def __init__(self, file: str, way: Any = None, threads: int = worker_threads._THREADS, written: int = 2) -> None:
         self.model = adaptrt.load(file, allow_host_code=True)
         self._way, self._threads, self._written = way, threads, written
 
@@ -48,10 +48,10 @@ class Side:
         """Of a batch, after the first ones."""
         runner_batches._WRITTEN = self._written
         placed_images._ways = WAYS if self._way is None else lambda rows: FastestWay([self._way])  # noqa: ARG005
-        if image_threads._workers().count != self._threads:
-            image_threads._workers().stop()
-            image_threads._COPYING = self._threads
-            image_threads._pool = image_threads._Workers(self._threads)
+        if worker_threads._workers().count != self._threads:
+            worker_threads._workers().stop()
+            worker_threads._COPYING = self._threads
+            worker_threads._pool = worker_threads._Workers(self._threads)
         ends = []
         for _ in self.model._pipeline.results(self._batches(images, 20 + count), self.model.spec):
             ends.append(time.perf_counter())

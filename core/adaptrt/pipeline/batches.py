@@ -22,12 +22,12 @@ import numpy as np
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
 from adaptrt.pipeline.call_thread import CallThread
-from adaptrt.pipeline.image_threads import Spread, core_failed, helping_threads
 from adaptrt.pipeline.runner_batches import RunnerBatches, Written, up_to
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.decoders import decoder_of, is_own
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 from adaptrt.specs.spec_cache import SpecCache
+from adaptrt.worker_threads import Spread, core_failed, helping_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

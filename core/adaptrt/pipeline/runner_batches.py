@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptrt.errors import AdaptrtError
-from adaptrt.pipeline.image_threads import Callers, Spread, core_failed
+from adaptrt.worker_threads import Callers, Spread, core_failed
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import BatchResult, Known

@@ -14,6 +14,7 @@ from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM
 from adaptrt.backends.tensorrt.runtime.engine import Engine, NoSharingError
 from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph, GraphCache, Key, fastest
+from adaptrt.backends.tensorrt.runtime.host_inputs import send_array
 from adaptrt.backends.tensorrt.runtime.image_runs import ImageRuns
 from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 from adaptrt.backends.tensorrt.runtime.memory import (
@@ -204,12 +205,11 @@ class Lane:
                 addresses.append(view.pointer)
                 continue
             size = tensor.bytes_of(view.shape)
-            block = self.pinned.block_of(view.owner)
+            pointer, block = self._static_inputs()[index].pointer, self.pinned.block_of(view.owner)
             if block is None:
                 block = self.pinned.allocate(size)
-                np.copyto(block.array(view.shape, tensor.dtype), view.owner)
-            pointer = self._static_inputs()[index].pointer
-            if size:
+                send_array(self.cuda, view.owner, block, pointer, stream)
+            elif size:
                 self.cuda.copy(pointer, block.pointer, size, self.cuda.to_device, stream)
             kept[f"input {index}"] = block
             addresses.append(pointer)

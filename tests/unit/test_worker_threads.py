@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from adaptrt import worker_threads
 from adaptrt.errors import ImageError, PluginError
-from adaptrt.pipeline import image_threads
-from adaptrt.pipeline.image_threads import Spread, copying_threads, helping_threads
+from adaptrt.worker_threads import Spread, copying_threads, helping_threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 40])
@@ -34,7 +34,7 @@ def test_the_caller_helps_where_all_threads_are_busy() -> None:
         blocked.release()
         go.wait(30)
 
-    workers = image_threads._workers()
+    workers = worker_threads._workers()
     busy = Spread([block] * workers.count)
     for _ in range(workers.count):
         assert blocked.acquire(timeout=30)
@@ -83,8 +83,8 @@ def test_jobs_that_have_not_begun_are_dropped() -> None:
 
 
 def test_callers_share_the_threads_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_threads, "_cores", lambda: 16)
+    monkeypatch.setattr(worker_threads, "_cores", lambda: 16)
     assert [copying_threads(callers) for callers in (0, 1, 2, 3, 8)] == [8, 8, 4, 2, 1]
-    monkeypatch.setattr(image_threads, "_cores", lambda: 2)
+    monkeypatch.setattr(worker_threads, "_cores", lambda: 2)
     assert copying_threads(1) == 2
     assert helping_threads() == 1

@@ -1,4 +1,4 @@
-"""Work on the images of a batch, on several threads: OpenCV and numpy release the interpreter lock.
+"""Work on images and arrays, on several threads: OpenCV and numpy release the interpreter lock.
 
 A thread needs the lock between two pieces of work, and to hand it over takes as long as to copy a small image: a piece should be one
 call into a library, and few threads take many pieces, rather than the other way round.
@@ -136,7 +136,7 @@ class _Workers:
         self.count = count
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._work, name=f"adaptrt-images_{index}", daemon=True) for index in range(count)
+            threading.Thread(target=self._work, name=f"adaptrt-workers_{index}", daemon=True) for index in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -155,11 +155,11 @@ class _Workers:
     def _work(self) -> None:
         while (loop := self._queue.get()) is not None:
             loop()
-            del loop  # it holds images
+            del loop  # it holds arrays
 
 
 def _workers() -> _Workers:
-    """The threads of this process for images."""
+    """The threads of this process."""
     global _pool
     with _pool_lock:
         if _pool is None:

@@ -42,6 +42,41 @@ SAME_AS = {
 """Names of ``thread_copies`` to those of ``thread_ways``."""
 
 
+def threads_of_run(measured: dict[str, Any], runs: list[dict[str, Any]]) -> list[str]:
+    """Calls of threads in the main run; ``runs``: those of ``thread_ways``, with a slower engine."""
+    found = {int(name.removeprefix("threads_")): one for name, one in measured.items() if name.startswith("threads_")}
+    sides = [*MEMORIES, *(f"{memory}, joined" for memory in MEMORIES)]
+    rows = [
+        [count, f"{one['alone']:.0f}", *(_share(one[side], one["alone"]) for side in sides)]
+        for count, one in sorted(found.items())
+    ]
+    eight, slower = found[8], [run["measured"]["8 threads"] for run in runs]
+    rates = {memory: [run[PRODUCT[memory]] for run in slower if PRODUCT[memory] in run] for memory in MEMORIES}
+    names = dict(zip(MEMORIES, ("GPU", "page-locked", "pageable"), strict=True))
+    said = ", ".join(
+        f"{eight[memory]:.0f} for images in {name} memory ({_whole(rates[memory])})" for memory, name in names.items()
+    )
+    fewer = ", ".join(
+        f"{name} memory ({found[6][memory]:.0f} and {eight[memory]:.0f})"
+        for memory, name in names.items()
+        if 6 in found and eight[memory] < found[6][memory]
+    )
+    return [
+        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
+        "threads and four contexts, as many as a model has by default, and the shares are of it. *Joined* is with `join_calls=8`. In the run above:",
+        "",
+        *markdown(["threads", "alone", *sides], rows),
+        "",
+        "These shares are lower than those with an engine of level 0, below, because the engine is faster: each call then has less time for Python. With 8 threads, the engine alone makes",
+        f"{eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call (level 0: {_whole([1e6 / run['alone'] for run in slower])}). Calls per second of 8 threads, in parentheses with level 0: {said}."
+        + (
+            f" With 6 threads, calls per second are more than with 8 for images in {fewer}; the cause was not measured."
+            if fewer
+            else ""
+        ),
+    ]
+
+
 def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
     """Calls of threads that each wait for their own result; a run can lack some numbers of threads."""
     runs = kept["runs"]
@@ -50,14 +85,13 @@ def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
         letters.setdefault(run["machine"], []).append(letter)
     said = "; ".join(f"{', '.join(some)}: {machine}" for machine, some in letters.items())
     return [
-        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
-        "threads and four contexts, as many as a model has by default, and the shares are of it. With more than four calls at once, one thread runs and decodes them all,",
+        f"The same on other machines, with an engine of {kept['network'].rpartition(', ')[2]}. With more than four calls at once, one thread runs and decodes them all,",
         "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
         "Each thread copies its image in pageable memory to page-locked memory, if it has 256 KiB or more and less than 4 MiB; when A to C were measured, the thread",
         "that runs the calls did (*one copies*), as well as with eight contexts below. On A and B, a released context could always be taken",
         "at once; on C and D, not after a thread has waited for 20 ms (the fourth table). With four threads or fewer, each runs its own calls; then *one copies* copies only",
         "the rows that the GPU needs, with the help of other threads. On D, threads also copied where two call at once, as they do now where three or four do.",
-        f"*Joined* is with `join_calls=8`; there, the thread of a batch copies images of 4 MiB and more. Machines {said}.",
+        f"With `join_calls=8`, the thread of a batch copies images of 4 MiB and more. Machines {said}.",
         "",
         *markdown(["threads", "machine", "alone", *SIDES], _thread_rows(runs)),
         "",
@@ -152,6 +186,11 @@ def _stage_line(number: str, run: dict[str, Any]) -> str:
 
 def _span(values: list[float]) -> str:
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _whole(values: list[float]) -> str:
+    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
     return low if low == high else f"{low} to {high}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common.results import markdown, read
-from thread_speed import threads, threads_of_run
+from thread_speed import intervals, threads, threads_of_run
 
 SIZES = ("720p", "1080p", "4K")
 BATCHES = (1, 8, 32)
@@ -42,6 +42,8 @@ def end_to_end() -> list[str]:
         "",
         *_streams(kept["streams"], runs),
         *threads_of_run(measured, ways["runs"]),
+        "",
+        *intervals(read("thread_intervals")),
         "",
         *threads(ways, read("thread_copies")),
         "",

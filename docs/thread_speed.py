@@ -77,6 +77,28 @@ def threads_of_run(measured: dict[str, Any], runs: list[dict[str, Any]]) -> list
     ]
 
 
+def intervals(kept: dict[str, Any]) -> list[str]:
+    """Calls of 8 threads, by the interval of Python's interpreter lock."""
+    steps = (5, 1, 0.5)
+    rows, gains = [], []
+    for run in kept["runs"]:
+        found = run["8 threads"]
+        for side in (f"{how}, {memory}" for how in ("default", "joined") for memory in MEMORIES):
+            rates = [found[f"{side}, {step:g} ms"] for step in steps]
+            shares = [_share(rate, found["alone, 5 ms"]) for rate in rates]
+            rows.append([run["numpy"], side.removeprefix("default, "), *shares])
+            gains.append(rates[1] / rates[0])
+    rates = [f"{run['8 threads']['alone, 5 ms']} with NumPy {run['numpy']}" for run in kept["runs"]]
+    return [
+        "A thread that waits for Python's interpreter lock asks for it after 5 ms. With `sys.setswitchinterval(0.001)`, a setting of the whole program, it asks after 1 ms, and 8 threads made",
+        f"{min(gains):.2f} to {max(gains):.2f} times as many calls (`benchmarks/inference/thread_intervals.py`; calls per second, in parentheses the share of the engine alone, {' and '.join(rates)}):",
+        "",
+        *markdown(["NumPy", "images", *(f"{step:g} ms" for step in steps)], rows),
+        "",
+        f"{kept['machine']}, {kept['date']}.",
+    ]
+
+
 def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
     """Calls of threads that each wait for their own result; a run can lack some numbers of threads."""
     runs = kept["runs"]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from patience import HANG
 
-from adaptrt.backends.tensorrt.runtime import host_inputs
 from adaptrt.errors import DependencyError, EngineError, ModelError, ShapeError, UsageError
 
 
@@ -50,22 +49,6 @@ def test_layers_are_timed_and_later_calls_are_not(bench, images):
 def test_a_transposed_numpy_array_is_taken(bench, images):
     x = images().transpose(0, 1, 3, 2)
     np.testing.assert_array_equal(bench.open().run({"images": x})["output0"], 2 * x + 1)
-
-
-@pytest.mark.parametrize("order", ["dense", "transposed", "every other"])
-def test_several_threads_copy_a_large_array(bench, images, monkeypatch, order):
-    """And the bus carries what is copied while they go on with the rest."""
-    monkeypatch.setattr(host_inputs, "_SEVERAL", 1)
-    monkeypatch.setattr(host_inputs, "_PART", 100)
-    monkeypatch.setattr(host_inputs, "_GROUP", 1000)
-    runner = bench.open()
-    for batch, size in ((1, 4), (8, 16), (3, 8)):
-        x = images(2 * batch, size)
-        x = {"dense": x[:batch], "transposed": x[:batch].transpose(0, 1, 3, 2), "every other": x[::2]}[order]
-        before = bench.gpu.counts.get("copy cudaMemcpyHostToDevice", 0)
-        np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
-        copies = bench.gpu.counts["copy cudaMemcpyHostToDevice"] - before
-        assert copies > 1 or x.nbytes <= 1000
 
 
 def test_page_locked_memory_that_cannot_be_had_does_not_count(bench, monkeypatch):

@@ -1,6 +1,12 @@
-"""Sizes and durations as text."""
+"""Numbers, sizes and durations as text."""
 
 from __future__ import annotations
+
+
+def digits(value: float, count: int = 3) -> str:
+    """So many significant digits, more where a whole number has more: ``0.0264``, ``12.3``, ``1980``, ``1.2e-07``."""
+    text = f"{value:.{count}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def file_size(count: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptrt.quantities import digits
 from adaptrt.rendering.benchmarks import change_text, peak_text, work_cells
 from adaptrt.rendering.html import render_template, write_whole
 
@@ -104,7 +105,7 @@ def turns_plot(rows: Sequence[Row], colors: dict[str, int]) -> TurnsPlot:
         )
         for form, turns, dashed in series
     )
-    ticks = tuple(Tick(up(part * highest), f"{part * highest:.3g} ms") for part in (0, 0.25, 0.5, 0.75, 1))
+    ticks = tuple(Tick(up(part * highest), f"{digits(part * highest)} ms") for part in (0, 0.25, 0.5, 0.75, 1))
     return TurnsPlot(lines, ticks)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.errors import PluginError
+from adaptrt.quantities import digits
 from adaptrt.report import LINKS
 from adaptrt.specs import format_shape
 
@@ -67,12 +68,12 @@ def stage_title(name: str) -> str:
 
 
 def number(value: float) -> str:
-    """The digits that matter: ``0.0264``, ``1.2e-07``, ``12.3``, ``0``, ``not finite``."""
+    """The digits that matter: ``0.0264``, ``1.2e-07``, ``12.3``, ``1980``, ``0``, ``not finite``."""
     if not math.isfinite(value):
         return "not finite"
     if value == 0:
         return "0"
-    return f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 else f"{value:.1e}"
+    return digits(value) if 1e-4 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
 def used(check: Check) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.quantities import duration, file_size
+from adaptrt.quantities import digits, duration, file_size
 from adaptrt.rendering.html import render_template, write_whole
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NONE = "-"
 
 def cells_of(row: SweptConversion, *, latency: bool) -> list[str]:
     """The columns after the axes."""
-    measured = [NONE if row.latency is None else f"{row.latency:.3g} ms"] if latency else []
+    measured = [NONE if row.latency is None else f"{digits(row.latency)} ms"] if latency else []
     return [
         row.status,
         NONE if row.nodes is None else str(row.nodes),

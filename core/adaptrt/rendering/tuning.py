@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adaptrt.quantities import digits
 from adaptrt.rendering.formatting import display_path
 
 if TYPE_CHECKING:
@@ -132,4 +133,4 @@ def _points(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return f"{value:8.3g}" if value is not None else f"{'':8}"
+    return f"{digits(value):>8}" if value is not None else f"{'':8}"

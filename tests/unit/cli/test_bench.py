@@ -81,6 +81,16 @@ def test_files_side_by_side(adaptrt: Any, files: tuple[Path, Path]) -> None:
     assert "<script" not in page
 
 
+def test_a_limit_below_the_time_is_questioned(
+    adaptrt: Any, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(run, "measure_cpu_peak", lambda: Peak(1.0, 1.0, "made up"))
+    (note,) = (one for one in adaptrt("bench", files[0], *QUICK, "--json").json["notes"] if "limit" in one)
+    assert note.startswith("a.onnx runs faster than its physical limit: the peak that this is computed from is too low")
+    assert "(OMP_NUM_THREADS=1 limits the threads of NumPy)" in note
+
+
 def test_json_has_the_work_and_the_limit(adaptrt: Any, files: tuple[Path, Path]) -> None:
     found = adaptrt("bench", files[0], "--batch", "2", *QUICK, "--json").json
     (row,) = found["rows"]

@@ -23,6 +23,7 @@ def check(value: float, limit: float | None, *, higher: bool = False, unit: str 
     ("value", "text"),
     [
         (0, "0"), (0.026412, "0.0264"), (1.1731e-07, "1.2e-07"), (1e-4, "0.0001"), (12.345, "12.3"), (640, "640"),
+        (999.4, "999"), (999.6, "1000"), (1980, "1980"), (-9999.4, "-9999"),
         (123456.0, "1.2e+05"), (-0.5, "-0.5"), (math.inf, "not finite"), (math.nan, "not finite"),
     ],
 )  # fmt: skip

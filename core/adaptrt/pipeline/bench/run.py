@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 _MEASURED = "measured in this run: multiply-adds, and a copy in its memory"
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _FEW = 100  # calls: with fewer, the 99th percentile is about the slowest
 
 
@@ -195,6 +196,10 @@ class _Bench:
                         f"{row.form}, {_cell(row.batch, row.threads)}: the {what} drifts, "
                         f"{100 * measured.drift:+.0f} % from the first third of the turns to the last"
                     )
+            if row.limit_share is not None and row.limit_share > 1:
+                self._note(
+                    f"{row.form} runs faster than its physical limit: the peak that this is computed from is too low{_few_threads()}"
+                )
         fewest = min(
             row.file.calls if row.call is None else min(row.file.calls, row.call.calls) for row in self.found.rows
         )
@@ -206,6 +211,12 @@ class _Bench:
 
 def _cell(batch: int, threads: int) -> str:
     return f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
+def _few_threads() -> str:
+    """Why a product of NumPy can be slower than the CPU is."""
+    limits = [name for name in _THREAD_LIMITS if name in os.environ]
+    return f" ({limits[0]}={os.environ[limits[0]]} limits the threads of NumPy)" if limits else ""
 
 
 def _weight_bits(one: OpenForm) -> int | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adaptrt.contributions import Metric
 from adaptrt.predictions import Detections
+from adaptrt.quantities import digits
 from adaptrt.specs import ModelSpec
 
 
@@ -149,5 +150,5 @@ def describe_agreement(expected: Detections, actual: Detections) -> str:
     # records round boxes to a thousandth of a pixel and scores to a millionth
     return (
         f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a match, "
-        f"within {max(apart, 0.001):.2g} px and {max(scores, 1e-6):.1g} of its score"
+        f"within {digits(max(apart, 0.001), 2)} px and {max(scores, 1e-6):.1g} of its score"
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adaptrt.quantities import digits
 from adaptrt.tasks.detect.agreement import match_overlaps
 from adaptrt.vision.rotated import rotated_iou
 
@@ -33,5 +34,5 @@ def describe_rotated(expected: RotatedDetections, actual: RotatedDetections) -> 
     scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
     return (
         f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a match, "
-        f"corners within {max(apart, 0.001):.2g} px and {max(scores, 1e-6):.1g} of its score"
+        f"corners within {digits(max(apart, 0.001), 2)} px and {max(scores, 1e-6):.1g} of its score"
     )

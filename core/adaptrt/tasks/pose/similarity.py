@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptrt.contributions import Metric
+from adaptrt.quantities import digits
 from adaptrt.tasks.detect.agreement import match_boxes
 
 if TYPE_CHECKING:
@@ -65,4 +66,4 @@ def describe_keypoints(expected: Poses, actual: Poses) -> str:
         return ""
     left, right = map(list, zip(*pairs, strict=True))
     apart = np.abs(expected.points[left][..., :2] - actual.points[right][..., :2])
-    return f"keypoints within {max(float(apart.max(initial=0)), 0.001):.2g} px"
+    return f"keypoints within {digits(max(float(apart.max(initial=0)), 0.001), 2)} px"

@@ -9,6 +9,7 @@ from typing import Any
 from batch_measurements import batch_jobs
 from benchmarks.common.results import markdown, read
 from end_to_end import end_to_end
+from gpu_peaks import gpu_peaks
 from many_engines import many_engines
 from nms_latency import completed, nms_latency
 from sections import section
@@ -40,6 +41,7 @@ def measurements_page() -> str:
         engine_latency,
         end_to_end,
         many_engines,
+        gpu_peaks,
         timing_cache,
         detectors,
         nms_latency,

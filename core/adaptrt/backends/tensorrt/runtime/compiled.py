@@ -94,7 +94,7 @@ def binary_for(file: KernelFile, architecture: str) -> bytes:
     known = read_regular(path, _LARGEST) if trusted else None
     if known:
         return known
-    binary = compile_kernels(source, architecture)
+    binary = compile_kernels(file, architecture)
     if trusted:
         try:
             make_private(folder)
@@ -104,9 +104,11 @@ def binary_for(file: KernelFile, architecture: str) -> bytes:
     return binary
 
 
-def compile_kernels(source: str, architecture: str) -> bytes:
+def compile_kernels(file: KernelFile, architecture: str) -> bytes:
     nvrtc = _nvrtc()
-    program = _compiled(nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], []), "create a program")
+    program = _compiled(
+        nvrtc.nvrtcCreateProgram(file.source().encode(), file.name.encode(), 0, [], []), "create a program"
+    )
     options = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in _OPTIONS)]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
     if int(error) != 0:
@@ -114,7 +116,7 @@ def compile_kernels(source: str, architecture: str) -> bytes:
         log = b" " * size
         nvrtc.nvrtcGetProgramLog(program, log)
         said = log.decode(errors="replace").strip(" \0\n").splitlines()
-        raise EngineError(f"NVRTC cannot compile the kernels for {architecture}: {said[0] if said else error.name}")
+        raise EngineError(f"NVRTC cannot compile {file.name} for {architecture}: {said[0] if said else error.name}")
     size = _compiled(nvrtc.nvrtcGetCUBINSize(program), "compile")
     binary = b" " * size
     _compiled(nvrtc.nvrtcGetCUBIN(program, binary), "compile")

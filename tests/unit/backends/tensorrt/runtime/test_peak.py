@@ -74,7 +74,7 @@ def test_nvrtc_compiles_a_kernel_for_each_precision(capability: str) -> None:
     pytest.importorskip("cuda.bindings.nvrtc", reason="needs cuda-python")
     file = peak.kernel_file(capability)
     try:
-        binary = compiled.compile_kernels(file.source(), file.architecture(capability))
+        binary = compiled.compile_kernels(file, file.architecture(capability))
     except DependencyError as error:
         pytest.skip(error.message)
     assert all(f".text.{name}\0".encode() in binary for name in file.kernels)

@@ -23,10 +23,10 @@ def gpu_peaks() -> list[str]:
     ]
     bytes_copied = max(one["bytes"] for one in kept["peaks"].values()) / 1e12
     return [
-        "## What a GPU computes and copies at most",
+        "## Measured peaks of a GPU",
         "",
-        "`adaptrt bench` compares an engine with what the GPU was measured to do in the same run: products by its tensor cores, or of single numbers in",
-        "fp32, and a copy in its memory (`benchmarks/gpu/peaks.py`; 10^12 operations per second, beside NVIDIA's data sheet):",
+        "`adaptrt bench` compares an engine with what the GPU was measured to do in the same run: matrix products on its tensor cores, or multiply-adds in",
+        "fp32, and a copy in its memory (`benchmarks/gpu/peaks.py`; TFLOP/s, TOP/s in int8, beside those of NVIDIA's data sheet for dense matrices):",
         "",
         *markdown(["precision", "measured", "data sheet", "share"], rows),
         "",

@@ -42,8 +42,9 @@ SAME_AS = {
 """Names of ``thread_copies`` to those of ``thread_ways``."""
 
 
-def threads_of_run(measured: dict[str, Any], runs: list[dict[str, Any]]) -> list[str]:
-    """Calls of threads in the main run; ``runs``: those of ``thread_ways``, with a slower engine."""
+def threads_of_run(measured: dict[str, Any], others: list[dict[str, float]], runs: list[dict[str, Any]]) -> list[str]:
+    """Calls of threads in the main run. ``others``: calls of 8 threads with the same engine in other runs; ``runs``: those of
+    ``thread_ways``, with a slower engine."""
     found = {int(name.removeprefix("threads_")): one for name, one in measured.items() if name.startswith("threads_")}
     sides = [*MEMORIES, *(f"{memory}, joined" for memory in MEMORIES)]
     rows = [
@@ -54,12 +55,8 @@ def threads_of_run(measured: dict[str, Any], runs: list[dict[str, Any]]) -> list
     rates = {memory: [run[PRODUCT[memory]] for run in slower if PRODUCT[memory] in run] for memory in MEMORIES}
     names = dict(zip(MEMORIES, ("GPU", "page-locked", "pageable"), strict=True))
     said = ", ".join(
-        f"{eight[memory]:.0f} for images in {name} memory ({_whole(rates[memory])})" for memory, name in names.items()
-    )
-    fewer = ", ".join(
-        f"{name} memory ({found[6][memory]:.0f} and {eight[memory]:.0f})"
+        f"{', '.join(f'{one[memory]:.0f}' for one in (eight, *others))} for images in {name} memory ({_whole(rates[memory])})"
         for memory, name in names.items()
-        if 6 in found and eight[memory] < found[6][memory]
     )
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
@@ -67,13 +64,9 @@ def threads_of_run(measured: dict[str, Any], runs: list[dict[str, Any]]) -> list
         "",
         *markdown(["threads", "alone", *sides], rows),
         "",
-        "These shares are lower than those with an engine of level 0, below, because the engine is faster: each call then has less time for Python. With 8 threads, the engine alone makes",
-        f"{eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call (level 0: {_whole([1e6 / run['alone'] for run in slower])}). Calls per second of 8 threads, in parentheses with level 0: {said}."
-        + (
-            f" With 6 threads, calls per second are more than with 8 for images in {fewer}; the cause was not measured."
-            if fewer
-            else ""
-        ),
+        "These shares are lower than those with an engine of level 0, below, which is slower. With 8 threads, the engine alone makes",
+        f"{eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call (level 0: {_whole([1e6 / run['alone'] for run in slower])}). Runs differ: with the engine of this run, 8 threads made in {1 + len(others)} runs on machines of this kind,",
+        f"in calls per second and in parentheses with level 0, {said}.",
     ]
 
 
@@ -90,7 +83,7 @@ def intervals(kept: dict[str, Any]) -> list[str]:
             gains.append(rates[1] / rates[0])
     rates = [f"{run['8 threads']['alone, 5 ms']} with NumPy {run['numpy']}" for run in kept["runs"]]
     return [
-        "A thread that waits for Python's interpreter lock asks for it after 5 ms. With `sys.setswitchinterval(0.001)`, a setting of the whole program, it asks after 1 ms, and 8 threads made",
+        "A thread that waits for Python's interpreter lock asks for it after 5 ms. With `sys.setswitchinterval(0.001)`, which applies to the whole program, it asks after 1 ms, and 8 threads made",
         f"{min(gains):.2f} to {max(gains):.2f} times as many calls (`benchmarks/inference/thread_intervals.py`; calls per second, in parentheses the share of the engine alone, {' and '.join(rates)}):",
         "",
         *markdown(["NumPy", "images", *(f"{step:g} ms" for step in steps)], rows),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 def digits(value: float, count: int = 3) -> str:
-    """So many significant digits, more where a whole number has more: ``0.0264``, ``12.3``, ``1980``, ``1.2e-07``."""
+    """So many significant digits, and more where a number below a million has more before its point: ``0.0264``, ``12.3``, ``1980``."""
     text = f"{value:.{count}g}"
-    return f"{value:.0f}" if "e+" in text else text
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
 def file_size(count: int) -> str:

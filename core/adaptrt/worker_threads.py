@@ -25,35 +25,45 @@ _pool: _Workers | None = None
 
 
 class Spread:
-    """Jobs on several threads (a single one in the calling thread). ``finished`` waits for them, and helps until then."""
+    """Jobs on several threads (a single one in the calling thread). ``finished`` waits for them, and helps until then.
+
+    Only the jobs of workers are counted: Ctrl-C reaches the calling thread anywhere, also between taking a job and counting it.
+    """
 
     def __init__(self, jobs: Sequence[Job], threads: int = _THREADS) -> None:
         self._jobs = deque(enumerate(jobs))
         self._errors: dict[int, Exception] = {}
-        self._left = len(jobs)
-        self._lock, self._ended = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
+        self._busy = 0
+        """Workers with one of the jobs."""
+        self._ended: threading.Lock | None = None
+        """Released when there are none, for a thread that waits."""
         if len(jobs) > 1:
-            self._ended.acquire()
             workers = _workers()
-            workers.run(self._loop, min(threads, len(jobs), workers.count))
+            workers.run(self._work, min(threads, len(jobs), workers.count))
         elif jobs:
             self._run(*self._jobs.pop())
 
     def wait(self) -> None:
         """Wait for the jobs that have begun, and drop the others."""
-        while True:
-            try:
-                self._jobs.popleft()
-            except IndexError:
-                break
-            self._count()
-        self._await()
+        self._jobs.clear()
+        with self._lock:
+            if not self._busy:
+                return
+            ended = self._ended = threading.Lock()
+            ended.acquire()
+        ended.acquire()
 
     def finished(self) -> None:
         """Return when all jobs have ended, since they write into memory that others use; the first error in order is raised."""
         try:
-            self._loop()
-            self._await()
+            while self._jobs:
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:  # a worker was faster
+                    break
+                self._run(*job)
+            self.wait()
         except BaseException:
             self.wait()
             raise
@@ -63,33 +73,31 @@ class Spread:
                 raise error
             raise core_failed(error) from error
 
-    def _await(self) -> None:
-        with self._ended:
-            pass
-
-    def _loop(self) -> None:
+    def _work(self) -> None:
+        """In a worker: all jobs that are left."""
         while True:
+            with self._lock:
+                if not self._jobs:
+                    return
+                try:
+                    job = self._jobs.popleft()
+                except IndexError:  # the calling thread was faster
+                    return
+                self._busy += 1
             try:
-                index, job = self._jobs.popleft()
-            except IndexError:
-                return
-            try:
-                self._run(index, job)
+                self._run(*job)
             finally:
-                self._count()
+                with self._lock:
+                    self._busy -= 1
+                    if not self._busy and self._ended is not None:
+                        self._ended.release()
+                        self._ended = None
 
     def _run(self, index: int, job: Job) -> None:
         try:
             job()
         except Exception as error:
             self._errors[index] = error
-
-    def _count(self) -> None:
-        with self._lock:
-            self._left -= 1
-            last = not self._left
-        if last:
-            self._ended.release()
 
 
 def core_failed(error: Exception) -> PluginError:

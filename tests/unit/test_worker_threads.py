@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any
 
 import pytest
+from patience import HANG, wait_until
 
 from adaptrt import worker_threads
 from adaptrt.errors import ImageError, PluginError
@@ -65,6 +67,53 @@ def test_the_first_error_in_order_is_raised_after_all_have_ended() -> None:
     assert sorted(ended) == [0, 1, 3, 5]
     with pytest.raises(PluginError, match="ValueError: c"):
         Spread(jobs(5)).finished()
+
+
+@pytest.mark.parametrize("place", ["taken", "running", "waiting"])
+def test_ctrl_c_in_the_calling_thread_ends_after_the_jobs_of_others(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Wherever it comes: a job that the thread has taken and not run is not waited for."""
+    go, ended, raised = threading.Event(), [], []
+
+    class Jobs(deque[Any]):
+        def popleft(self) -> Any:
+            job = super().popleft()
+            if place == "taken" and threading.current_thread() is calling:
+                raise KeyboardInterrupt
+            return job
+
+    def work() -> None:
+        if threading.current_thread() is not calling:
+            go.wait(HANG)
+            ended.append(threading.get_ident())
+        elif place == "running":
+            raise KeyboardInterrupt
+
+    def call() -> None:
+        begun.wait(HANG)
+        with pytest.raises(KeyboardInterrupt):
+            spread[0].finished()
+        raised.append(len(ended))
+
+    def interrupted(self: Spread) -> None:
+        monkeypatch.setattr(Spread, "wait", wait)
+        raise KeyboardInterrupt
+
+    wait, spread, begun = Spread.wait, [], threading.Event()
+    monkeypatch.setattr(worker_threads, "deque", Jobs)
+    calling = threading.Thread(target=call, daemon=True)
+    calling.start()
+    spread.append(Spread([work] * 20, threads=2))
+    wait_until(lambda: spread[0]._busy > 0, "a worker takes a job")
+    if place == "waiting":
+        monkeypatch.setattr(Spread, "wait", interrupted)
+    busy = spread[0]._busy
+    begun.set()
+    go.set() if place == "waiting" else threading.Timer(0.05, go.set).start()
+    calling.join(HANG)
+    assert raised
+    assert raised[0] >= busy
 
 
 def test_jobs_that_have_not_begun_are_dropped() -> None:

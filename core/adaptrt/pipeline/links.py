@@ -12,6 +12,7 @@ from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, PluginError, VerificationError
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.predictions import ImageMeta, Predictions
+from adaptrt.quantities import digits
 from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.runners import Runner
@@ -41,9 +42,10 @@ def record_link(
     link.status = "failed" if failed else "passed"
     if failed:
         check = failed[0]
+        assert check.limit is not None
         relation = "at least" if check.higher_is_better else "at most"
         unit = f" {check.unit}" if check.unit == "pixels" else ""
-        text = f"{check.title} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
+        text = f"{check.title} {digits(check.value)}{unit}, {relation} {digits(check.limit)} is accepted"
         if math.isinf(check.value) and check.reason:
             text = f"{check.title}: {check.reason}"
         raise error(

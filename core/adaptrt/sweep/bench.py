@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.quantities import digits
 from adaptrt.specs.executors import Command, command_results
 from adaptrt.store.workspace import written_aside
 
@@ -84,7 +85,7 @@ def measure_latencies(
             key = [digests[result.name], *plan.words, by_name[result.name].seconds]
             with written_aside(folder / BENCH_RESULT) as aside:
                 aside.write_text(json.dumps({"key": key, **vars(latency)}), encoding="utf-8")
-            said = latency.error or f"{latency.file:.3g} ms"
+            said = latency.error if latency.file is None else f"{digits(latency.file)} ms"
             request.progress(f"latency {count}/{len(commands)} {result.name}: {said}")
     return [replace(outcome, latency=found.get(outcome.cell.name)) for outcome in outcomes]
 

@@ -12,6 +12,7 @@ from adaptrt.errors import VerificationError
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.stability import reference_instability
 from adaptrt.pipeline.verification.verify import compare_samples
+from adaptrt.quantities import digits
 from adaptrt.report import Link
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.precisions import FP32
@@ -44,10 +45,10 @@ def require_same_result(runner: EagerRunner, samples: Sequence[Sample], spec: Mo
         return
     link.checks.extend(checks)
     link.status, link.reason = "failed", "compared in eager mode, without torch's fused attention"
-    limit = f", at most {failed.limit:.3g} is accepted" if failed.limit is not None else ""
+    limit = f", at most {digits(failed.limit)} is accepted" if failed.limit is not None else ""
     raise VerificationError(
         f"The result depends on torch's fused attention, which cannot be exported: without it {failed.title} differs "
-        f"by {failed.value:.3g}{limit}. {_where(samples, outputs)}",
+        f"by {digits(failed.value)}{limit}. {_where(samples, outputs)}",
         hint="Padded positions are 0 on the fast path and computed without it. Mask them before they are used: "
         "x.masked_fill(mask.unsqueeze(-1), 0), or nn.TransformerEncoder(..., enable_nested_tensor=False).",
     )

@@ -13,6 +13,7 @@ from adaptrt.pipeline.links import record_link
 from adaptrt.pipeline.verification.frozen_sizes import hint_of, moved_sizes, naming_frozen_sizes
 from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_sizes
 from adaptrt.pipeline.verification.selected import check_selected, is_selected
+from adaptrt.quantities import digits
 from adaptrt.report import Check, Link
 from adaptrt.request import Verify
 from adaptrt.specs import ModelSpec, Precision
@@ -72,7 +73,7 @@ class Verification:
         what = self.items
         samples = f"every {what}" if not self.checks else f"{count} {what}s" if count > 1 else f"1 {what}"
         unit = " pixels" if worst.unit == "pixels" else ""
-        change = f"changes {worst.name} of the reference {'to' if shares else 'by'} {worst.value:.2g}{unit}"
+        change = f"changes {worst.name} of the reference {'to' if shares else 'by'} {digits(worst.value, 2)}{unit}"
         return f"{samples} skipped: perturbing the input by one rounding error {change}"
 
 

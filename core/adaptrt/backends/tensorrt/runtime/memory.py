@@ -322,8 +322,10 @@ def arrays_on_host(
     stream: int,
 ) -> dict[str, NDArray[Any]]:
     """Copies of outputs in page-locked memory, owned by the caller; waits for the stream."""
-    read = copies_to_host(pinned, tensors, pointers, shapes, stream)
-    pinned.cuda.synchronize(stream)
+    try:
+        read = copies_to_host(pinned, tensors, pointers, shapes, stream)
+    finally:  # also after an error, before other calls get the memory that the GPU writes
+        pinned.cuda.synchronize(stream)
     return read()
 
 

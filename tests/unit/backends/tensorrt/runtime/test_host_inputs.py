@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from adaptrt.backends.tensorrt.runtime import host_inputs
+from adaptrt.errors import EngineError
 
 
 @pytest.mark.parametrize("order", ["dense", "transposed", "every other"])
@@ -26,3 +27,21 @@ def test_several_threads_copy_a_large_array(
         np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
         copies = bench.gpu.counts["copy cudaMemcpyHostToDevice"] - before
         assert copies > 1 or x.nbytes <= 1000
+
+
+def test_nothing_is_running_after_an_error(bench: Any, images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other calls get the memory that the GPU would write an output to."""
+    runner, x = bench.open(), images(2, 8)
+    runner.run({"images": x})
+    allocate, left = runner._pinned.allocate, [2]  # an input and an output
+
+    def fails(size: int) -> Any:
+        if not left[0]:
+            raise EngineError("out of memory")
+        left[0] -= 1
+        return allocate(size)
+
+    monkeypatch.setattr(runner._pinned, "allocate", fails)
+    with pytest.raises(EngineError, match="out of memory"):
+        runner.run({"images": x})
+    assert not any(bench.gpu.streams.values())

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 import adaptrt
-from adaptrt import runner_batches, worker_threads
+from adaptrt import worker_threads
 from adaptrt.backends.tensorrt.runtime import placed_images
 from adaptrt.backends.tensorrt.runtime.ways import FastestWay
+from adaptrt.pipeline import runner_batches
 from benchmarks.common.results import arguments, finish, machine
 from benchmarks.inference.end_to_end import SIZES, drawn
 

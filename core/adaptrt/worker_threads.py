@@ -57,10 +57,10 @@ class Spread:
     def finished(self) -> None:
         """Return when all jobs have ended, since they write into memory that others use; the first error in order is raised."""
         try:
-            while self._jobs:
+            while True:
                 try:
                     job = self._jobs.popleft()
-                except IndexError:  # a worker was faster
+                except IndexError:
                     break
                 self._run(*job)
             self.wait()
@@ -77,11 +77,9 @@ class Spread:
         """In a worker: all jobs that are left."""
         while True:
             with self._lock:
-                if not self._jobs:
-                    return
                 try:
                     job = self._jobs.popleft()
-                except IndexError:  # the calling thread was faster
+                except IndexError:
                     return
                 self._busy += 1
             try:

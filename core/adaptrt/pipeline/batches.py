@@ -27,6 +27,7 @@ from adaptrt.pipeline.verification.batching import fill_batch, first_rows, small
 from adaptrt.specs.decoders import decoder_of, is_own
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 from adaptrt.specs.spec_cache import SpecCache
+from adaptrt.vision.decoders.ranked import ranked_detections
 from adaptrt.worker_threads import Spread, core_failed, helping_threads
 
 if TYPE_CHECKING:
@@ -82,14 +83,13 @@ class _Ran(NamedTuple):
 class Known(NamedTuple):
     """What the calls with one spec have in common.
 
-    ``fills_buffer``: preprocessing is core's alone, which writes into one buffer, on several threads. ``selected``: the spec for
-    outputs from which boxes that a better one overlaps were removed. ``own_hooks``: plugins take part in postprocessing.
+    ``fills_buffer``: preprocessing is core's alone, which writes into one buffer, on several threads. ``own_hooks``: plugins take part
+    in postprocessing.
     """
 
     spec: ModelSpec
     fills_buffer: bool
     boxes: BoxFilter | None
-    selected: ModelSpec
     smallest: int
     problems: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec], Sequence[str]] | None
     own_hooks: bool
@@ -97,11 +97,10 @@ class Known(NamedTuple):
 
 def _known_of(spec: ModelSpec, *, processing: Processing, prepares: bool) -> Known:
     boxes = box_filter(spec, processing) if prepares else None
-    selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else spec
     fills = spec.image is not None and [tensor.name for tensor in spec.inputs] == [spec.image.input]
     decoder = decoder_of(spec)
     own_hooks = not (processing.decodes_in_core and is_own(decoder.name))
-    return Known(spec, fills and processing.is_core, boxes, selected, smallest_batch(spec), decoder.problems, own_hooks)
+    return Known(spec, fills and processing.is_core, boxes, smallest_batch(spec), decoder.problems, own_hooks)
 
 
 class BatchPipeline:
@@ -306,7 +305,7 @@ class BatchPipeline:
         if buffer is not None and not any(np.may_share_memory(buffer, array) for array in ran.outputs.values()):
             self._buffers.give(buffer)
         seconds = (prepared.seconds, ran.seconds)
-        return self._predicted(images, ran.outputs, prepared.metas, seconds, started, self._of(spec), spec)
+        return self._predicted(images, ran.outputs, prepared.metas, seconds, started, self._of(spec))
 
     def _predicted(
         self,
@@ -316,11 +315,19 @@ class BatchPipeline:
         seconds: tuple[float, float],
         started: float,
         known: Known,
-        spec: ModelSpec,
+        ranked: NDArray[np.float32] | None = None,
     ) -> BatchResult:
-        outputs = first_rows(outputs, len(metas), known.smallest)
-        predictions = self._processing.postprocess(outputs, metas, spec)
-        problems = () if known.problems is None else tuple(known.problems(outputs, metas, spec))
+        """``ranked``: boxes instead of outputs."""
+        predictions: Sequence[Predictions]
+        problems: tuple[str, ...] = ()
+        if ranked is not None:
+            assert known.boxes is not None
+            predictions = ranked_detections(ranked, metas, known.boxes, known.spec.labels)
+        else:
+            outputs = first_rows(outputs, len(metas), known.smallest)
+            predictions = self._processing.postprocess(outputs, metas, known.spec)
+            if known.problems is not None:
+                problems = tuple(known.problems(outputs, metas, known.spec))
         return BatchResult(images, predictions, Timing(*seconds, time.perf_counter() - started), problems)
 
 

@@ -141,8 +141,8 @@ class RunnerBatches:
         outputs = started.run.result()
         ran = time.perf_counter()
         seconds = (started.seconds, ran - started.started)
-        spec = known.selected if getattr(started.run, "suppressed", False) else known.spec
-        return partial(self._predicted, started.images, outputs, started.metas, seconds, ran, known, spec)
+        ranked = getattr(started.run, "ranked", None)
+        return partial(self._predicted, started.images, outputs, started.metas, seconds, ran, known, ranked)
 
 
 def up_to(batches: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:

@@ -71,10 +71,11 @@ class BoxFilter:
     """Boxes of which no score is above ``conf`` are not needed.
 
     ``iou``: neither are those that a better one of their class overlaps by more than this, compared as in ``adaptrt.vision.nms`` after
-    boxes are moved by ``offset`` pixels for each class. A runner may return them, and says whether it removed them.
+    boxes are moved by ``offset`` pixels for each class; and of the others, only the ``max_det`` best. A runner may return them.
     """
 
     layout: BoxLayout
     conf: float
     iou: float | None = None
     offset: float = 0.0
+    max_det: int | None = None

@@ -72,7 +72,8 @@ class ImageBatch(Protocol):
 class StartedRun(Protocol):
     """A run in progress.
 
-    It may have ``suppressed``, true after ``result`` if the outputs have no boxes that the filter's ``iou`` excludes.
+    It may have ``ranked``: after ``result``, the boxes that the filter keeps, the best of each image first, instead of outputs: float32
+    [B, N, 6], x1 y1 x2 y2 in input pixels, score, class, and zeros where an image has fewer. ``None``: there are outputs.
     """
 
     def result(self) -> dict[str, NDArray[Any]]:

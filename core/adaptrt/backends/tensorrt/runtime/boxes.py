@@ -21,6 +21,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 _WORTHWHILE = 1 << 16  # bytes of outputs: below, a plain copy takes as long
 _SLACK = 1 - 2.0**-20  # the decoder compares again
 MOST = 512  # boxes of an image that the kernels compare and write to the host, as in kernels.cu; more need another launch and a copy
+_RANKED = 6  # numbers of a ranked box
 _WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
 
 
@@ -74,7 +75,7 @@ class BoxRows:
 
     ``pointers``: of outputs in float32. ``limits``: the address on the device of what ``limits_of`` gives, float32. ``halves``: what is
     converted first. ``suppresses``: whether boxes that a better one
-    overlaps are removed; an image with more than ``MOST`` boxes has them all.
+    overlaps are removed, and those that stay are ranked; an image with more than ``MOST`` boxes has them all.
     """
 
     def __init__(
@@ -128,6 +129,11 @@ class BoxRows:
         self.is_all = len(self._rows) == len(shapes)
         """Whether there is no output beside those of boxes."""
         self.suppresses = boxes.iou is not None and not layout.multi_label and layout.angle is None
+        most = min(self._boxes, MOST) if self.suppresses else 0
+        self._ranked_block = pinned.allocate(4 * self._images * (1 + _RANKED * most))
+        numbers = self._ranked_block.array((self._images * (1 + _RANKED * most),), np.dtype(np.int32))
+        self._kept, ranked = numbers[: self._images], numbers[self._images :].view(np.float32)
+        self._ranked = ranked.reshape(self._images, most, _RANKED)
         self._suppress: list[Argument] = [
             *_part(pointers, shapes, layout.boxes, numbers=True),
             (int(layout.centers), integer),
@@ -136,6 +142,9 @@ class BoxRows:
             (self._boxes, integer),
             (self._images, integer),
             *self._list[3:],
+            (most, integer),
+            (self._ranked_block.pointer + 4 * self._images, pointer),
+            (self._ranked_block.pointer, pointer),
         ]
         self._gather = [self._gathering(rows, rows.block.pointer) for rows in self._rows.values()]
 
@@ -152,9 +161,19 @@ class BoxRows:
         for arguments in self._gather:
             self._launch_gather(arguments, stream)
 
-    def has_suppressed(self) -> bool:
-        """Whether no box of the last launch overlaps a better one; once its work is done."""
-        return self.suppresses and max(self._totals.tolist()) <= MOST
+    def ranked(self) -> NDArray[np.float32] | None:
+        """The boxes of the last launch that no better one overlaps, as ``specs.runners.StartedRun`` describes them, once its work is done.
+
+        ``None``: an image had too many to compare.
+        """
+        if not self.suppresses or max(self._totals.tolist()) > MOST:
+            return None
+        counts = self._kept.tolist()
+        most = max(counts)
+        found: NDArray[np.float32] = self._ranked[:, :most].copy()
+        if min(counts) < most:
+            found[np.arange(most) >= np.array(counts)[:, None]] = 0
+        return found
 
     def read(self, stream: int) -> dict[str, NDArray[Any]]:
         """Outputs, in float32, with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""

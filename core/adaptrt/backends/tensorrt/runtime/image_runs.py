@@ -30,6 +30,7 @@ _PLANS = 8  # whose rows have memory
 Outputs = dict[str, NDArray[Any]]
 Read = Callable[[], Outputs]
 """The outputs, once the work of a call is done."""
+Finish = Callable[[], tuple[Outputs, "NDArray[np.float32] | None"]]
 
 
 class _Rows(NamedTuple):
@@ -67,10 +68,8 @@ class ImageRuns:
         self._forms: dict[ImageForm, int] = {}
         self._latest: _Replay | None = None
 
-    def start(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> Callable[[], tuple[Outputs, bool]]:
-        """Launch a call. The function returned waits for it, also after an error, and gives the outputs, and whether boxes that a
-        better one overlaps were removed.
-        """
+    def start(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> Finish:
+        """Launch a call. The function returned waits for it, also after an error, and gives the outputs, or else the ranked boxes."""
         lane = self._lane
         stream = lane.stream.handle
         with lane.cuda.current():
@@ -85,15 +84,17 @@ class ImageRuns:
                 raise
         return partial(self._finish, read, batch, rows)
 
-    def _finish(self, read: Read, batch: ImageBatch, rows: BoxRows | None) -> tuple[Outputs, bool]:
+    def _finish(
+        self, read: Read, batch: ImageBatch, rows: BoxRows | None
+    ) -> tuple[Outputs, NDArray[np.float32] | None]:
         lane = self._lane
         with lane.cuda.current():
             lane.cuda.synchronize(lane.stream.handle)
             batch.release()
-            suppressed = rows is not None and rows.has_suppressed()
-            found = read()
+            ranked = rows.ranked() if rows is not None else None
+            found = read() if ranked is None else {}
             lane.finished()
-        return found, suppressed
+        return found, ranked
 
     def _launch(
         self, plan: ShapePlan, batch: ImageBatch, base: int, stream: int, boxes: BoxFilter | None, limits: int
@@ -109,9 +110,11 @@ class ImageRuns:
         static, context = lane.static_addresses(), lane.bound_context(plan.profile)
         if not plan.outputs:
             context.take_shapes(plan)
-        small = self._small_outputs(plan)
-        found = self._rows_of(plan, boxes, limits) if boxes is not None and small is None else None
+        found = self._rows_of(plan, boxes, limits) if boxes is not None else None
         rows = None if found is None else found.rows
+        small = None if rows is not None and rows.is_all else self._small_outputs(plan)
+        if small is not None:
+            found = rows = None
 
         def work(context: BoundContext, stream: int) -> None:
             self._images.launch(form, base, static[0], stream)

@@ -202,13 +202,15 @@ bool overlap(Corners a, Corners b, float limit) {
     return shared / (both - shared) > limit;
 }
 
-// The score of a box, -1 where it is not above the limit, and its corners, moved by offset times the number of its class.
+// A box above a score: -1 where it is not above the limit.
+struct Scored { Corners corners; float score; int label; };
+
 static
 #ifndef HOST
 __device__ __forceinline__
 #endif
-float scored(const float* places, int64 places_per_number, int centers, const float* scores, int64 per_number, int classes,
-             const float* factor, float limit, float offset, Corners* corners) {
+Scored scored(const float* places, int64 places_per_number, int centers, const float* scores, int64 per_number, int classes,
+              const float* factor, float limit) {
     float best = scores[0] * (factor ? *factor : 1.0f);
     int label = 0;
     for (int number = 1; number < classes; ++number) {
@@ -216,73 +218,93 @@ float scored(const float* places, int64 places_per_number, int centers, const fl
         if (score > best || (score != score && best == best)) best = score, label = number;
     }
     float x = places[0], y = places[places_per_number], width = places[2 * places_per_number], height = places[3 * places_per_number];
-    float moved = (float)label * offset;
+    Corners corners = {x, y, width, height};
     if (centers) {
         float half = width / 2.0f, other = height / 2.0f;
-        *corners = Corners{(x - half) + moved, (y - other) + moved, (x + half) + moved, (y + other) + moved};
-    } else *corners = Corners{x + moved, y + moved, width + moved, height + moved};
-    return best > limit ? best : -1.0f;
+        corners = Corners{x - half, y - other, x + half, y + other};
+    }
+    return Scored{corners, best > limit ? best : -1.0f, label};
+}
+
+// The corners of a box among those of its class only.
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+Corners moved(Scored box, float offset) {
+    float by = (float)box.label * offset;
+    return Corners{box.corners.left + by, box.corners.top + by, box.corners.right + by, box.corners.bottom + by};
+}
+
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+void write_row(float* row, Scored box) {
+    row[0] = box.corners.left, row[1] = box.corners.top, row[2] = box.corners.right, row[3] = box.corners.bottom;
+    row[4] = box.score, row[5] = (float)box.label;
 }
 
 // Removes the boxes that a better one of their class overlaps by more than limits[1], of images with at most MOST boxes above
-// limits[0]; found, counts and totals as list writes them. A block has an image.
+// limits[0]; found, counts and totals as list writes them. ranked[(image * most + rank) * 6]: the corners, the score and the class of those
+// that stay, the best first; kept[image]: how many. Both may lie in page-locked host memory. A block has an image.
 #define MOST 512
 KERNEL void suppress(const float* places, int64 places_per_image, int64 places_per_box, int64 places_per_number, int centers,
                      const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
                      int64 factors_per_image, int64 factors_per_box, const float* limits, float offset, int boxes, int images,
-                     int* found, int* counts, int* totals) {
+                     int* found, int* counts, int* totals, int most, float* ranked, int* kept) {
 #ifdef HOST
     for (int image = 0; image < images; ++image) {
+        static Scored all[MOST];
         static Corners corners[MOST];
-        static float best[MOST];
         static int state[MOST];  // 0: undecided, 1: kept, 2: removed
-        int count = counts[image], *own = found + (int64)image * boxes, left = 0;
+        int count = counts[image], *own = found + (int64)image * boxes, left = 0, rank = 0;
         if (count > MOST) continue;
         for (int place = 0; place < count; ++place) {
             int box = own[place];
-            best[place] = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
-                                 scores + image * per_image + box * per_box, per_number, classes,
-                                 factors ? factors + image * factors_per_image + box * factors_per_box : 0, limits[0], offset,
-                                 corners + place);
+            all[place] = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
+                                scores + image * per_image + box * per_box, per_number, classes,
+                                factors ? factors + image * factors_per_image + box * factors_per_box : 0, limits[0]);
+            corners[place] = moved(all[place], offset);
             state[place] = 0;
         }
         for (;;) {
             int next = -1;
             for (int place = 0; place < count; ++place)
-                if (!state[place] && best[place] > limits[0] && (next < 0 || best[place] > best[next])) next = place;
+                if (!state[place] && all[place].score > limits[0] && (next < 0 || all[place].score > all[next].score)) next = place;
             if (next < 0) break;
             state[next] = 1;
+            write_row(ranked + ((int64)image * most + rank++) * 6, all[next]);
             for (int place = 0; place < count; ++place)
                 if (!state[place] && overlap(corners[next], corners[place], limits[1])) state[place] = 2;
         }
         for (int place = 0; place < count; ++place)
             if (state[place] != 2) own[left++] = own[place];
         totals[image] = counts[image] = left;
+        kept[image] = rank;
     }
 #else
     __shared__ Corners corners[MOST];
     __shared__ float sorted[MOST], unsorted[MOST];
-    __shared__ int places_of[MOST], stays[MOST];
+    __shared__ int stays[MOST];
     int image = blockIdx.x, thread = threadIdx.x, count = counts[image], *own = found + (int64)image * boxes;
     if (count > MOST) return;
     float limit = limits[0];
     // a block has MOST threads: each has one box
     int box = thread < count ? own[thread] : 0, rank = 0;
-    Corners mine;
-    float score = -1.0f;
+    Scored mine;
     if (thread < count) {
-        score = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
-                       scores + image * per_image + box * per_box, per_number, classes,
-                       factors ? factors + image * factors_per_image + box * factors_per_box : 0, limit, offset, &mine);
-        unsorted[thread] = score;
+        mine = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
+                      scores + image * per_image + box * per_box, per_number, classes,
+                      factors ? factors + image * factors_per_image + box * factors_per_box : 0, limit);
+        unsorted[thread] = mine.score;
     }
     __syncthreads();
     if (thread < count) {
         for (int other = 0; other < count; ++other)
-            rank += unsorted[other] > score || (unsorted[other] == score && other < thread);
-        corners[rank] = mine;
-        sorted[rank] = score;
-        places_of[rank] = thread;
+            rank += unsorted[other] > mine.score || (unsorted[other] == mine.score && other < thread);
+        corners[rank] = moved(mine, offset);
+        sorted[rank] = mine.score;
         stays[rank] = 1;
     }
     __syncthreads();
@@ -297,11 +319,15 @@ KERNEL void suppress(const float* places, int64 places_per_image, int64 places_p
     if (thread < count) unsorted[thread] = own_stays ? 1.0f : 0.0f;
     __syncthreads();
     if (thread < count) {
-        int before = 0;
+        int before = 0, better = 0;
         for (int other = 0; other < thread; ++other) before += unsorted[other] != 0.0f;
+        for (int other = 0; other < rank; ++other) better += stays[other] && sorted[other] > limit;
         if (own_stays) own[before] = box;
+        if (own_stays && mine.score > limit) write_row(ranked + ((int64)image * most + better) * 6, mine);
         if (thread == count - 1) totals[image] = counts[image] = before + own_stays;
+        if (rank == count - 1) kept[image] = better + (own_stays && mine.score > limit);
     }
+    if (count == 0 && thread == 0) kept[image] = 0;
 #endif
 }
 

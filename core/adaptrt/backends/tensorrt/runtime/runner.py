@@ -19,6 +19,7 @@ from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
+from adaptrt.backends.tensorrt.runtime.image_runs import Finish
 from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 from adaptrt.backends.tensorrt.runtime.jpeg_files import JpegFiles
 from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
@@ -357,17 +358,17 @@ class TensorRTRunner:
 class StartedRun:
     """A run on the GPU. ``result`` waits for its outputs; call ``close`` instead if they are not needed."""
 
-    def __init__(self, finish: Callable[[], tuple[dict[str, NDArray[Any]], bool]], release: Callable[[], None]) -> None:
-        self._finish: Callable[[], tuple[dict[str, NDArray[Any]], bool]] | None = finish
+    def __init__(self, finish: Finish, release: Callable[[], None]) -> None:
+        self._finish: Finish | None = finish
         self._release = release
-        self.suppressed = False
+        self.ranked: NDArray[np.float32] | None = None
 
     def result(self) -> dict[str, NDArray[Any]]:
         """The outputs, owned by the caller; once."""
         finish, self._finish = self._finish, None
         assert finish is not None
         try:
-            outputs, self.suppressed = finish()
+            outputs, self.ranked = finish()
             return outputs
         finally:
             self._release()

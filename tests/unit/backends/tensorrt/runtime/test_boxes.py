@@ -12,9 +12,12 @@ import pytest
 
 from adaptrt import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
 from adaptrt.backends.tensorrt.runtime.boxes import filters
+from adaptrt.errors import ModelError
+from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.processing import Processing
 from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
+from adaptrt.vision.decoders.ranked import ranked_detections
 from adaptrt.vision.transforms import transform_batch
 
 
@@ -117,7 +120,8 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str, dtype: str
 ) -> None:
     """The predictions are those of whole outputs, bit for bit; with more boxes than the kernel compares, the CPU does it."""
-    rng, classes, pixel = np.random.default_rng(3), 3, pixels()[0]
+    rng, classes = np.random.default_rng(3), 3
+    images = [*pixels(), pixels()[0]]
     boxes, current = 1200, {}
     axes = (7, boxes) if name == "yolo" else (boxes, 8)
     output = fake_gpu.Tensor("raw", dtype, shape=lambda x: (x[0], *axes), compute=lambda x: current["raw"][: len(x)])
@@ -127,7 +131,8 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     )
     launched = host_kernels.install(monkeypatch, bench.gpu)
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
-    runner, found = bench.open(), 0
+    runner, found, ranked = bench.open(), 0, []
+    monkeypatch.setattr(batches, "ranked_detections", lambda *given: ranked.append(1) or ranked_detections(*given))
     for case in range(10):
         places = rng.random((3, boxes, 2), np.float32) * np.float32(rng.choice([30, 100, 600]))
         corners = np.concatenate([places, rng.random((3, boxes, 2), np.float32) * 60], axis=2)
@@ -145,6 +150,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
             "conf": float(rng.choice([0.05, 0.25])),
             "iou": float(rng.choice([0.0, 0.3, 0.7])),
             "agnostic": case % 4 == 3,
+            "max_det": int(rng.choice([4, 300])),
         }
         spec = ModelSpec(
             inputs=spec_of().inputs,
@@ -155,14 +161,41 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
             labels=("a", "b", "c"),
         )
         processing = Processing(spec)
-        (result,) = BatchPipeline(runner, processing).results([[pixel] * 3], spec)
-        metas = transform_batch([pixel] * 3, spec)[1]
-        for one, other in zip(result.predictions, processing.postprocess(current, metas, spec), strict=True):
-            for column in ("boxes", "scores", "labels"):
-                np.testing.assert_array_equal(getattr(one, column), getattr(other, column), strict=True)
-            found += len(one)
+        for given in (images, images[:1]):
+            (result,) = BatchPipeline(runner, processing).results([given], spec)
+            metas = transform_batch(given, spec)[1]
+            whole = {"raw": current["raw"][: len(given)]}
+            for one, other in zip(result.predictions, processing.postprocess(whole, metas, spec), strict=True):
+                for column in ("boxes", "scores", "labels"):
+                    np.testing.assert_array_equal(getattr(one, column), getattr(other, column), strict=True)
+                    assert getattr(one, column).flags.c_contiguous
+                found += len(one)
     assert found > 300
     assert "suppress" in launched
+    assert 5 < len(ranked) < 20, "some images have too many boxes, others not"
+
+
+def test_outputs_that_the_decoder_does_not_read_are_an_error(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no output leaves the device."""
+    output = fake_gpu.Tensor(
+        "raw", "float32", shape=lambda x: (x[0], 7, 4000), compute=lambda x: np.zeros((len(x), 7, 4000), np.float32)
+    )
+    tail = (3, 32, 48)
+    bench = make_bench(
+        fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], [output])
+    )
+    host_kernels.install(monkeypatch, bench.gpu)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
+    spec = ModelSpec(
+        inputs=spec_of().inputs,
+        outputs=(OutputSpec("raw", ("batch", 7, 4000)),),
+        task="detect",
+        image=ImageTransform(),
+        decoder=DecoderSpec("yolo"),
+        labels=("a", "b"),
+    )
+    with pytest.raises(ModelError, match=r"It has 3 classes, but the spec has 2 labels"):
+        list(BatchPipeline(bench.open(), Processing(spec)).results([pixels()[:1]], spec))
 
 
 def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:

@@ -148,3 +148,20 @@ def test_many_calls_leak_nothing(open_engine):
     calls(3000)  # the pool keeps what the host, running ahead, once had in flight
     before = calls(3000)
     assert before - calls(3000) <= 8 << 20
+
+
+def test_the_source_model_runs_on_the_gpu():
+    """For `adaptrt bench eager best.engine`."""
+    from adaptrt.export.eager import EagerRunner
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    inputs = {"images": torch.rand(2, 3, 32, 32).numpy()}
+    expected = EagerRunner(model, ("out",)).run(inputs)["out"]
+    runner = EagerRunner(model, ("out",), "cuda:0")
+    held = runner.input_array((2, 3, 32, 32), "float32")
+    held[...] = inputs["images"]
+    assert torch.from_numpy(held).is_pinned()
+    assert runner.backend == "eager (cuda:0)"
+    for given in (held, inputs["images"], inputs["images"].transpose(0, 1, 3, 2).transpose(0, 1, 3, 2)):
+        torch.testing.assert_close(runner.run({"images": given})["out"], expected, rtol=1e-2, atol=1e-3)  # TF32

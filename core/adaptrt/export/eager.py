@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class EagerRunner:
     """Runs a torch module on copies of arrays; ``names`` rename its outputs, in order.
 
-    ``written`` names the inputs that the model has written into. A float64 model gets float64 inputs.
+    ``written`` names the inputs that the model has written into, on a CPU only. A float64 model gets float64 inputs.
     """
 
-    backend = "eager"
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...] = ()) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, names: tuple[str, ...] = (), device: str = "cpu") -> None:
+        self._model = model if device == "cpu" else model.to(device)
         self._names = names
+        self._device = torch.device(device)
+        self.backend = self._title("eager")
         self._compiled: Callable[..., Any] | None = None
         self._wide = is_float64(model)
         self.written: set[str] = set()
@@ -42,7 +42,7 @@ class EagerRunner:
             for name, tensor in zip(self._names or tuple(results), results.values(), strict=True)
         }
         for (name, array), tensor in zip(inputs.items(), tensors, strict=True):
-            if not np.array_equal(tensor.numpy(), array, equal_nan=array.dtype.kind in "fc"):
+            if self._on_cpu and not np.array_equal(tensor.numpy(), array, equal_nan=array.dtype.kind in "fc"):
                 self.written.add(name)
         return outputs
 
@@ -64,7 +64,7 @@ class EagerRunner:
                 ) from error
 
         self._compiled = call
-        self.backend = "torch.compile"
+        self.backend = self._title("torch.compile")
 
     def rounded_differently(self, inputs: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
         """The outputs with every weight and input moved by one rounding error of float32."""
@@ -81,11 +81,25 @@ class EagerRunner:
         self.written = written
         return outputs
 
+    def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """An uninitialized array, in page-locked memory for a GPU."""
+        array = np.empty(shape, dtype)
+        return array if self._on_cpu else torch.from_numpy(array).pin_memory().numpy()
+
     def close(self) -> None:
         """No-op: there is nothing to free."""
 
+    @property
+    def _on_cpu(self) -> bool:
+        return self._device.type == "cpu"
+
+    def _title(self, name: str) -> str:
+        return name if self._on_cpu else f"{name} ({self._device})"
+
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        tensor = torch.from_numpy(np.array(array, order="C"))
+        tensor = torch.from_numpy(np.array(array, order="C") if self._on_cpu else np.ascontiguousarray(array)).to(
+            self._device
+        )
         return tensor.double() if self._wide and tensor.is_floating_point() else tensor
 
 

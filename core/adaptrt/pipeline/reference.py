@@ -63,10 +63,12 @@ def split_params(
     return own, {key: value for key, value in params.items() if key not in own}
 
 
-def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = None, compiled: bool = False) -> Model:
-    """The unpatched model, eager on the CPU, with the pre- and postprocessing of the converted file.
+def load_reference(
+    path: Path, origin: Origin, *, plugins_file: Path | None = None, compiled: bool = False, device: str = "cpu"
+) -> Model:
+    """The unpatched model, eager, with the pre- and postprocessing of the converted file.
 
-    ``compiled``: with ``torch.compile``, which compiles at the first call of each shape.
+    ``compiled``: with ``torch.compile``, which compiles at the first call of each shape. ``device``: of torch.
     Only the spec is taken from the report: shapes, preprocessing, decoder, labels.
     """
     report = report_of(path)
@@ -79,7 +81,7 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
 
     spec = network_spec(report.spec)
     model = load_network(path, spec, origin, plugins_file=plugins_file)
-    runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+    runner = EagerRunner(model, tuple(output.name for output in spec.outputs), device)
     if compiled:
         runner.compile()
     return Model(runner, spec, path, plugins_file=plugins_file)

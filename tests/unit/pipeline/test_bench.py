@@ -7,14 +7,42 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from patience import wait_until
 
 from adaptrt.pipeline.bench import turns as bench_turns
+from adaptrt.pipeline.bench.forms import _device_of_source
 from adaptrt.pipeline.bench.hardware import GpuSensors, parse_readings, sensor_warnings
 from adaptrt.pipeline.bench.records import Measured, Row, compared
+from adaptrt.pipeline.bench.request import BenchRequest
 from adaptrt.pipeline.bench.turns import Times, in_turns
+from adaptrt.specs.backends import OpenOptions
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices", "sees", "expected"),
+    [
+        (None, ("cuda",), True, "cuda"),
+        ("cuda:1", ("cuda",), True, "cuda:1"),
+        (None, ("cuda",), False, "cpu"),
+        (None, ("cpu", "cuda"), True, "cpu"),
+        ("cuda:1", ("cpu", "cuda"), True, "cuda:1"),
+        ("cpu", ("cpu", "cuda"), True, "cpu"),
+    ],
+)
+def test_the_source_model_runs_where_the_file_does(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, devices: tuple[str, ...], sees: bool, expected: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
+    request = BenchRequest(files=("eager", "best.engine"), options=OpenOptions(device=asked))
+    backend: Any = SimpleNamespace(devices=devices)
+    device, warnings = _device_of_source(request, backend)
+    assert device == expected
+    assert warnings == (() if sees else ("the model runs on the CPU: torch sees no GPU",))
 
 
 def measured(*turns: float) -> Measured:

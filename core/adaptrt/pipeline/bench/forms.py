@@ -36,7 +36,7 @@ NOISE_SIZE = (720, 1280)
 class OpenForm:
     """An open file. ``model``: with pre- and postprocessing, if it takes images; ``onnx``: what its work is counted from.
 
-    ``restore`` is called when it is closed.
+    ``source``: it is the model that a file was converted from. ``restore`` is called when it is closed.
     """
 
     form: Form
@@ -44,6 +44,7 @@ class OpenForm:
     spec: ModelSpec
     model: Model | None
     onnx: Path | None
+    source: bool = False
     restore: Callable[[], object] | None = None
 
     @property
@@ -171,7 +172,9 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
     path = Path(next(file for file in request.files if file not in SOURCE_MODEL))
     if request.origin is None:
         raise origin_missing(path, ("adaptrt", "bench", *request.files))
-    model = load_reference(path, request.origin, plugins_file=request.plugins_file, compiled=name == COMPILED)
+    device, note = _device_of_source(request, require_backend(path))
+    compiled = name == COMPILED
+    model = load_reference(path, request.origin, plugins_file=request.plugins_file, compiled=compiled, device=device)
     restore = None
     if request.options.threads is not None:
         import torch
@@ -179,8 +182,22 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
         restore = partial(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(request.options.threads)
     onnx, work = _counted_from(path, require_backend(path))
-    form = Form(name, request.origin.source, model.runner.backend, True, work)
-    return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx, restore)
+    form = Form(name, request.origin.source, model.runner.backend, device == "cpu", work, note)
+    return OpenForm(
+        form, model.runner, model.spec, model if model.spec.image is not None else None, onnx, True, restore
+    )
+
+
+def _device_of_source(request: BenchRequest, backend: Backend) -> tuple[str, tuple[str, ...]]:
+    """Where the source model runs: where the file does that it is compared with, or a warning why not."""
+    device = request.options.device or backend.devices[0]
+    if device.partition(":")[0] != "cuda":
+        return "cpu", ()
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu", ("the model runs on the CPU: torch sees no GPU",)
+    return device, ()
 
 
 def _counted_from(path: Path, backend: Backend) -> tuple[Path | None, str]:

@@ -145,6 +145,8 @@ class _Bench:
         """Only what is known about the device in this precision."""
         if one.form.on_cpu:
             return self.found.cpu_peak if _is_float32(one) else None
+        if one.source:  # it may compute in several precisions, as torch is set up
+            return None
         return self.request.gpu_peak or self.found.gpu_peaks.get(one.precision or "")
 
     def _measure_gpu_peaks(self) -> None:

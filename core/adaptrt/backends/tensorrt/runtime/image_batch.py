@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -91,7 +92,8 @@ class ImageBatch:
         self._chosen: dict[FastestWay, Chosen] = {}
         self._resized: dict[int, Trial | None] = {}
         """Images that the CPU resizes."""
-        self._sending: Trial | None = None
+        self._sent: Trial | None = None
+        """Ends when a single image has been sent."""
         self._pageable = False
         self._raw: list[tuple[int, int, int]] = []
         """Where dense images go, their addresses and bytes."""
@@ -158,7 +160,7 @@ class ImageBatch:
             for copy in self.copies(1):
                 copy()
         for chosen in self._chosen.values():
-            if chosen.trial is not None:
+            if chosen.trial is not None and self.form.rows > 1:
                 chosen.trial.report(len(chosen.images))
         if count < self.form.rows:
             records = self._head[: self.layout.limits].reshape(self.form.rows, -1)
@@ -174,11 +176,16 @@ class ImageBatch:
 
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""
-        trial, self._sending = self._sending, None
-        if trial is not None:
-            trial.timed(partial(self.send, base, stream))
-            trial.report(1)
+        trial, self._sent = self._sent, None
+        if trial is None:
+            self._send(base, stream)
             return
+        started = time.perf_counter()
+        self._send(base, stream)
+        self._owner.cuda.synchronize(stream)
+        trial.report(1, time.perf_counter() - started)
+
+    def _send(self, base: int, stream: int) -> None:
         cuda, layout = self._owner.cuda, self.layout
         if self.ready is not None:
             self.ready.wait_on(stream)
@@ -253,7 +260,7 @@ class ImageBatch:
             self._resized[index] = chosen.trial
             return None
         if chosen.way == "send":
-            self._sending, self._pageable = chosen.trial, True
+            self._pageable = True
             return self._take_pinned(index, pixels, address, placed, placed.taps)
         copy, meta = self._copied_rows(index, pixels, placed, chosen.trial)
         self._planned.append(copy)
@@ -265,6 +272,8 @@ class ImageBatch:
         if chosen is None:
             way, tried = ways.next()
             chosen = self._chosen[ways] = Chosen(way, Trial(ways, way) if tried else None, [])
+            if self.form.rows == 1:
+                self._sent = chosen.trial
         chosen.images.append(index)
         return chosen
 

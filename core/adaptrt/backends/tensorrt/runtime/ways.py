@@ -15,14 +15,14 @@ _TRIES = 4  # of each way
 class FastestWay:
     """Which way images of one size take. All give the same pixels; the first batches try each, and then the fastest is taken.
 
-    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. A way other than the first has to be
-    ``handicap`` times as fast as it.
+    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. The median of the tries decides: the
+    threads of OpenCV and the driver make some of them fast. A way other than the first has to be ``handicap`` times as fast as it.
     """
 
     def __init__(self, ways: Sequence[Way], handicap: float = 1) -> None:
         self._first, self._handicap = ways[0], handicap
         self.chosen = ways[0]
-        self._best = dict.fromkeys(ways, math.inf)
+        self._tries: dict[Way, list[float]] = {way: [] for way in ways}
         self._left = list(ways)[::-1] * _TRIES if len(ways) > 1 else []
 
     def next(self) -> tuple[Way, bool]:
@@ -33,11 +33,13 @@ class FastestWay:
             return self.chosen, False
 
     def took(self, way: Way, seconds: float) -> None:
-        """Of an image, on the host; the device is not waited for."""
-        seconds *= 1 if way == self._first else self._handicap
-        if seconds < self._best[way]:
-            self._best[way] = seconds
-            self.chosen = min(self._best, key=self._best.__getitem__)
+        """Of an image: in a batch on the host, since the device is not waited for; of one alone, until it is on the device."""
+        self._tries[way].append(seconds * (1 if way == self._first else self._handicap))
+        self.chosen = min(self._tries, key=self._typical)
+
+    def _typical(self, way: Way) -> float:
+        tries = sorted(self._tries[way])
+        return tries[(len(tries) - 1) // 2] if tries else math.inf
 
 
 class Trial:
@@ -53,11 +55,11 @@ class Trial:
         work()
         self._spans.append((started, time.perf_counter()))
 
-    def report(self, images: int) -> None:
-        """The time of each of so many images, from the first work to the last; waiting for the threads does not count."""
-        if self._spans:
-            begun, ended = min(self._spans)[0], max(end for _, end in self._spans)
-            self._ways.took(self._way, (ended - begun) / images)
+    def report(self, images: int, sent: float = 0.0) -> None:
+        """The time of each of so many images, from the first work to the last, and ``sent``, of what follows; waiting for threads does not count."""
+        if self._spans or sent:
+            begun, ended = min(self._spans, default=(0, 0))[0], max((end for _, end in self._spans), default=0)
+            self._ways.took(self._way, (ended - begun) / images + sent)
 
 
 class Chosen(NamedTuple):

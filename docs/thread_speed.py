@@ -42,32 +42,46 @@ SAME_AS = {
 """Names of ``thread_copies`` to those of ``thread_ways``."""
 
 
-def threads_of_run(measured: dict[str, Any], others: list[dict[str, float]], runs: list[dict[str, Any]]) -> list[str]:
-    """Calls of threads in the main run. ``others``: calls of 8 threads with the same engine in other runs; ``runs``: those of
-    ``thread_ways``, with a slower engine."""
+def threads_of_run(
+    measured: dict[str, Any],
+    turns: dict[str, list[dict[str, float]]],
+    before: list[dict[str, Any]],
+    others: list[dict[str, Any]],
+) -> list[str]:
+    """Calls of threads in the main run. ``turns``: calls of 8 threads on that machine with an earlier version and this one, in turns;
+    ``before``: those of threads with the same engine and earlier versions, on other machines; ``others``: runs of ``thread_intervals``."""
     found = {int(name.removeprefix("threads_")): one for name, one in measured.items() if name.startswith("threads_")}
     sides = [*MEMORIES, *(f"{memory}, joined" for memory in MEMORIES)]
     rows = [
         [count, f"{one['alone']:.0f}", *(_share(one[side], one["alone"]) for side in sides)]
         for count, one in sorted(found.items())
     ]
-    eight, slower = found[8], [run["measured"]["8 threads"] for run in runs]
-    rates = {memory: [run[PRODUCT[memory]] for run in slower if PRODUCT[memory] in run] for memory in MEMORIES}
-    names = dict(zip(MEMORIES, ("GPU", "page-locked", "pageable"), strict=True))
-    said = ", ".join(
-        f"{', '.join(f'{one[memory]:.0f}' for one in (eight, *others))} for images in {name} memory ({_whole(rates[memory])})"
-        for memory, name in names.items()
-    )
+    eight, now = found[8], [found[8], *turns["now"], *(_usual(run["8 threads"]) for run in others)]
+    earlier = [*turns["before"], *(run["threads_8"] for run in before)]
+    names = ["GPU", "page-locked", "pageable"]
+
+    def shares(some: list[dict[str, float]], joined: str = "") -> str:
+        spans = [_span([one[f"{memory}{joined}"] / one["alone"] for one in some]) for memory in MEMORIES]
+        return ", ".join(f"{span} with images in {name} memory" for span, name in zip(spans, names, strict=True))
+
+    gains = [new[side] / old[side] for old, new in zip(turns["before"], turns["now"], strict=True) for side in MEMORIES]
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
         "threads and four contexts, as many as a model has by default, and the shares are of it. *Joined* is with `join_calls=8`. In the run above:",
         "",
         *markdown(["threads", "alone", *sides], rows),
         "",
-        "These shares are lower than those with an engine of level 0, below, which is slower. With 8 threads, the engine alone makes",
-        f"{eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call (level 0: {_whole([1e6 / run['alone'] for run in slower])}). Runs differ: with the engine of this run, 8 threads made in {1 + len(others)} runs on machines of this kind,",
-        f"in calls per second and in parentheses with level 0, {said}.",
+        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call. The shares of {len(now)} runs on this machine: {shares(now)};",
+        f"joined, {shares(now, ', joined')}. Before boxes left the GPU sorted, with their scores and classes, NumPy selected and sorted",
+        f"them for each call, and 8 threads were limited by the interpreter lock: in turns on this machine, they now make {_span(gains)} times as many calls. The shares of {len(earlier)} runs before, also on other machines:",
+        f"{shares(earlier)}; joined, {shares(earlier, ', joined')}.",
     ]
+
+
+def _usual(found: dict[str, float]) -> dict[str, float]:
+    """Calls with Python's own interval, by the names of ``end_to_end``."""
+    rates = {f"{memory}, joined": found[f"joined, {memory}, 5 ms"] for memory in MEMORIES}
+    return rates | {memory: found[f"default, {memory}, 5 ms"] for memory in MEMORIES} | {"alone": found["alone, 5 ms"]}
 
 
 def intervals(kept: dict[str, Any]) -> list[str]:
@@ -100,7 +114,7 @@ def threads(kept: dict[str, Any], copies: dict[str, Any]) -> list[str]:
         letters.setdefault(run["machine"], []).append(letter)
     said = "; ".join(f"{', '.join(some)}: {machine}" for machine, some in letters.items())
     return [
-        f"The same on other machines, with an engine of {kept['network'].rpartition(', ')[2]}. With more than four calls at once, one thread runs and decodes them all,",
+        f"The same on other machines, with an engine of {kept['network'].rpartition(', ')[2]}, which is slower, before boxes left the GPU sorted. With more than four calls at once, one thread runs and decodes them all,",
         "each image alone; images in GPU memory are prepared in the threads of their calls, since the current stream of other libraries belongs to a thread.",
         "Each thread copies its image in pageable memory to page-locked memory, if it has 256 KiB or more and less than 4 MiB; when A to C were measured, the thread",
         "that runs the calls did (*one copies*), as well as with eight contexts below. On A and B, a released context could always be taken",
@@ -201,11 +215,6 @@ def _stage_line(number: str, run: dict[str, Any]) -> str:
 
 def _span(values: list[float]) -> str:
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _whole(values: list[float]) -> str:
-    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
     return low if low == high else f"{low} to {high}"
 
 

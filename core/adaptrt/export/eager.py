@@ -60,7 +60,7 @@ class EagerRunner:
                 reason = next((line for line in str(cause).splitlines() if line.strip()), "")
                 raise ModelError(
                     f"torch.compile failed: {type(cause).__name__}: {reason}",
-                    hint="It requires a C++ compiler, such as g++; eager needs none.",
+                    hint=f"It requires {'a C++ compiler, such as g++' if self._on_cpu else 'Triton'}; eager does not.",
                 ) from error
 
         self._compiled = call

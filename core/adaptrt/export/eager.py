@@ -97,9 +97,9 @@ class EagerRunner:
         return name if self._on_cpu else f"{name} ({self._device})"
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        tensor = torch.from_numpy(np.array(array, order="C") if self._on_cpu else np.ascontiguousarray(array)).to(
-            self._device
-        )
+        tensor = torch.from_numpy(
+            np.array(array, order="C") if self._on_cpu else np.require(array, None, ["C", "W"])
+        ).to(self._device)
         return tensor.double() if self._wide and tensor.is_floating_point() else tensor
 
 

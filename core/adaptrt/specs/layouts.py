@@ -72,6 +72,7 @@ class BoxFilter:
 
     ``iou``: neither are those that a better one of their class overlaps by more than this, compared as in ``adaptrt.vision.nms`` after
     boxes are moved by ``offset`` pixels for each class; and of the others, only the ``max_det`` best. A runner may return them.
+    ``classes``: how many the spec names; 0 if none. A runner returns outputs with another number of classes whole.
     """
 
     layout: BoxLayout
@@ -79,3 +80,4 @@ class BoxFilter:
     iou: float | None = None
     offset: float = 0.0
     max_det: int | None = None
+    classes: int = 0

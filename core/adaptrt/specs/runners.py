@@ -72,8 +72,9 @@ class ImageBatch(Protocol):
 class StartedRun(Protocol):
     """A run in progress.
 
-    It may have ``ranked``: after ``result``, the boxes that the filter keeps, the best of each image first, instead of outputs: float32
-    [B, N, 6], x1 y1 x2 y2 in input pixels, score, class, and zeros where an image has fewer. ``None``: there are outputs.
+    It may have ``ranked``, after ``result``, instead of outputs: the boxes with a score above the filter's ``conf`` that no better one overlaps,
+    the best of each image first, ``max_det`` or more. float32 [B, N, 6]: x1 y1 x2 y2 in input pixels, score, class; zeros where an image has
+    fewer. ``None``: there are outputs.
     """
 
     def result(self) -> dict[str, NDArray[Any]]:
@@ -104,7 +105,8 @@ class PreparesImages(Protocol):
     def start_images(
         self, batch: ImageBatch, boxes: BoxFilter | None = None, *, wait: bool = True
     ) -> StartedRun | None:
-        """Start a run. With ``boxes``, outputs may lack boxes that the filter excludes; their order stays.
+        """Start a run. With ``boxes``, outputs may lack boxes that the filter excludes, and the order of the others stays; or there are no
+        outputs, and boxes are ``ranked``.
 
         ``None``, only without ``wait``: no run can start before another one has ended.
         """

@@ -37,12 +37,12 @@ def test_the_source_model_runs_where_the_file_does(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, devices: tuple[str, ...], sees: bool, expected: str
 ) -> None:
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 if sees else 0)
     request = BenchRequest(files=("eager", "best.engine"), options=OpenOptions(device=asked))
     backend: Any = SimpleNamespace(devices=devices)
     device, warnings = _device_of_source(request, backend)
     assert device == expected
-    assert warnings == (() if sees else ("the model runs on the CPU: torch sees no GPU",))
+    assert warnings == (() if sees else ("the model runs on the CPU: torch does not see the GPU",))
 
 
 def measured(*turns: float) -> Measured:

@@ -191,12 +191,13 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
 def _device_of_source(request: BenchRequest, backend: Backend) -> tuple[str, tuple[str, ...]]:
     """Where the source model runs: where the file does that it is compared with, or a warning why not."""
     device = request.options.device or backend.devices[0]
-    if device.partition(":")[0] != "cuda":
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
         return "cpu", ()
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu", ("the model runs on the CPU: torch sees no GPU",)
+    if not (index or "0").isdigit() or int(index or 0) >= torch.cuda.device_count():
+        return "cpu", ("the model runs on the CPU: torch does not see the GPU",)
     return device, ()
 
 

@@ -43,6 +43,6 @@ def _of_image(
 ) -> Detections:
     scores = rows[:, 4].copy()
     count = np.count_nonzero(scores > conf)
-    if count < len(scores):  # the kernel compares with a little less than conf
+    if count < len(scores):  # those after it are zeros
         rows, scores = rows[:count], scores[:count]
     return Detections(mapped_boxes(rows[:, :4], mapping), scores, rows[:, 5].astype(np.int64), names)

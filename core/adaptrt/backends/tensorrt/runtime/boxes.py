@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 _THREADS = 256
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 _WORTHWHILE = 1 << 16  # bytes of outputs: below, a plain copy takes as long
-_SLACK = 1 - 2.0**-20  # the decoder compares again
+_SLACK = 1 - 2.0**-20  # the decoder compares boxes that are not ranked again
 MOST = 512  # boxes of an image that the kernels compare and write to the host, as in kernels.cu; more need another launch and a copy
 _RANKED = 6  # numbers of a ranked box
 _WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
@@ -28,7 +28,7 @@ _WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
 def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]) -> bool:
     """Whether a filter applies to these outputs: those of boxes are float32 or float16, [B, N, C] or [B, C, N], and have the same boxes.
 
-    Others are copied whole, if the layout knows them.
+    Others are copied whole, if the layout knows them. Boxes that are ranked have the classes of the filter: else the decoder says what is wrong.
     """
     parts, kept = boxes.layout.parts, boxes.layout.kept
     names = {part.output for part in parts}
@@ -36,20 +36,25 @@ def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]
         return False
     if any(len(shapes[name]) != 3 for name in names):
         return False
+    if boxes.iou is not None:
+        classes = _numbers(boxes.layout.scores, shapes)
+        if classes < 1 or boxes.classes not in (0, classes):
+            return False
     counts = {(shapes[part.output][0], shapes[part.output][2 if part.channels_first else 1]) for part in parts}
     channels_first = {part.output: part.channels_first for part in parts}
     same = all(channels_first[part.output] == part.channels_first for part in parts)
     return len(counts) == 1 and same and 4 * sum(math.prod(shapes[name]) for name in names) > _WORTHWHILE
 
 
-def limits_of(boxes: BoxFilter) -> tuple[float, float]:
-    """The score and the overlap that the kernels compare with."""
+def limits_of(boxes: BoxFilter) -> tuple[float, float, float]:
+    """What the kernels compare with: a score a little below ``conf``, the overlap, and ``conf``."""
     return _limits(boxes.conf, boxes.iou)
 
 
 @lru_cache(maxsize=64)
-def _limits(conf: float, iou: float | None) -> tuple[float, float]:
-    return float(np.float32(conf)) * _SLACK, 0.0 if iou is None else float(largest_float32_up_to(iou))
+def _limits(conf: float, iou: float | None) -> tuple[float, float, float]:
+    single = float(np.float32(conf))
+    return single * _SLACK, 0.0 if iou is None else float(largest_float32_up_to(iou)), single
 
 
 class Half(NamedTuple):
@@ -74,8 +79,8 @@ class BoxRows:
     """The rows of one output shape, for the calls of one lane. ``launch`` can be captured; ``read`` once its work is done.
 
     ``pointers``: of outputs in float32. ``limits``: the address on the device of what ``limits_of`` gives, float32. ``halves``: what is
-    converted first. ``suppresses``: whether boxes that a better one
-    overlaps are removed, and those that stay are ranked; an image with more than ``MOST`` boxes has them all.
+    converted first. ``suppresses``: whether boxes that a better one overlaps are removed, and the others ranked; an image with more than
+    ``MOST`` boxes keeps them all.
     """
 
     def __init__(

@@ -43,8 +43,7 @@ class Cuda:
         self._context: Any = None if count == 1 else self._primary_context()
         """Where there are several devices."""
         self._threads = threading.local()
-        self._asked: dict[int, int] = {}
-        """In how many calls to ask again about the memory at an address; negative if it is not page-locked."""
+        self._ordinary: dict[int, int] = {}
         self._short = short_calls()
         self._streams: set[int] = set()
         """Our own, which take short calls: a stream of others may be full of work that needs the interpreter lock to go on."""
@@ -270,22 +269,20 @@ class Cuda:
         return -1 if found.type in (kinds.cudaMemoryTypeUnregistered, kinds.cudaMemoryTypeHost) else int(found.device)
 
     def is_pinned(self, pointer: int) -> bool:
-        """Whether this host memory is page-locked, as of one of the last calls: to ask takes long beside other threads.
-
-        Memory can be locked later, and freed memory can be ordinary when it is used again; until the next answer, it is sent more slowly.
-        """
-        left = self._asked.get(pointer)
+        """Whether this host memory is page-locked. What was not is asked about again after some calls: memory can be locked later."""
+        left = self._ordinary.get(pointer)
         if left:
-            self._asked[pointer] = left - 1 if left > 0 else left + 1
-            return left > 0
-        pinned = self._short is not None and self._short.is_page_locked(pointer)
+            self._ordinary[pointer] = left - 1
+            return False
+        if self._short is not None and self._short.is_page_locked(pointer):
+            return True
+        with self.current():
+            error, found = self.api.cudaPointerGetAttributes(pointer)
+        pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
         if not pinned:
-            with self.current():
-                error, found = self.api.cudaPointerGetAttributes(pointer)
-            pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
-        if len(self._asked) >= _REMEMBERED:
-            self._asked.clear()
-        self._asked[pointer] = _ASKED_AGAIN if pinned else -_ASKED_AGAIN
+            if len(self._ordinary) >= _REMEMBERED:
+                self._ordinary.clear()
+            self._ordinary[pointer] = _ASKED_AGAIN
         return pinned
 
     def freed(self, function: Callable[..., tuple[Any, ...]], *arguments: Any, doing: str) -> None:

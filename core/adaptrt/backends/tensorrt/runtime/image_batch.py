@@ -114,7 +114,7 @@ class ImageBatch:
         self._memory, self._head = memory, memory[: layout.head]
         self._address = int(memory.__array_interface__["data"][0])
         self._records = memoryview(self._head[: layout.limits])  # type: ignore[arg-type]
-        self._limits = self._head[layout.limits : layout.limits + 8].view(np.float32)
+        self._limits = self._head[layout.limits : layout.limits + 12].view(np.float32)
 
     def _behind_head(self, size: int) -> NDArray[np.uint8]:
         """Memory of one image alone, which a single copy sends together with the head."""

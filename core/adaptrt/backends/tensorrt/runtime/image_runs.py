@@ -110,11 +110,9 @@ class ImageRuns:
         static, context = lane.static_addresses(), lane.bound_context(plan.profile)
         if not plan.outputs:
             context.take_shapes(plan)
-        found = self._rows_of(plan, boxes, limits) if boxes is not None else None
+        small = self._small_outputs(plan)
+        found = self._rows_of(plan, boxes, limits) if boxes is not None and small is None else None
         rows = None if found is None else found.rows
-        small = None if rows is not None and rows.is_all else self._small_outputs(plan)
-        if small is not None:
-            found = rows = None
 
         def work(context: BoundContext, stream: int) -> None:
             self._images.launch(form, base, static[0], stream)
@@ -181,7 +179,8 @@ class ImageRuns:
         rows = None
         if not plan.data_dependent:
             shapes = {tensor.name: shape or () for tensor, shape in zip(tensors, plan.outputs, strict=True)}
-            if filters(boxes, shapes, {tensor.name: tensor.dtype for tensor in tensors}):
+            alike = all(shape[:1] == plan.shapes[0][:1] for shape in shapes.values())
+            if alike and filters(boxes, shapes, {tensor.name: tensor.dtype for tensor in tensors}):
                 pointers = {
                     tensor.name: lane.static_outputs(index, tensor.bytes_of(shapes[tensor.name]))[index].pointer
                     for index, tensor in enumerate(tensors)

@@ -1,6 +1,6 @@
 // Kernels around an engine: images to its input, and the boxes above a score out of its outputs. Compiled by NVRTC; with HOST
-// defined, a C++ compiler makes functions of them that tests call. Integer arithmetic and table lookups only, but for one product
-// and one comparison: results do not depend on the compiler.
+// defined, a C++ compiler makes functions of them that tests call. Pixels take integer arithmetic and table lookups, boxes the operations
+// of NumPy one by one, and nothing is fused: results do not depend on the compiler.
 #ifdef HOST
 #define KERNEL
 #else
@@ -202,7 +202,7 @@ bool overlap(Corners a, Corners b, float limit) {
     return shared / (both - shared) > limit;
 }
 
-// A box above a score: -1 where it is not above the limit.
+// A box with its best class; score: -1 where it is not above conf, or its factor is not.
 struct Scored { Corners corners; float score; int label; };
 
 static
@@ -210,7 +210,7 @@ static
 __device__ __forceinline__
 #endif
 Scored scored(const float* places, int64 places_per_number, int centers, const float* scores, int64 per_number, int classes,
-              const float* factor, float limit) {
+              const float* factor, float conf) {
     float best = scores[0] * (factor ? *factor : 1.0f);
     int label = 0;
     for (int number = 1; number < classes; ++number) {
@@ -223,7 +223,8 @@ Scored scored(const float* places, int64 places_per_number, int centers, const f
         float half = width / 2.0f, other = height / 2.0f;
         corners = Corners{x - half, y - other, x + half, y + other};
     }
-    return Scored{corners, best > limit ? best : -1.0f, label};
+    bool kept = best > conf && (!factor || *factor > conf);
+    return Scored{corners, kept ? best : -1.0f, label};
 }
 
 // The corners of a box among those of its class only.
@@ -246,8 +247,9 @@ void write_row(float* row, Scored box) {
 }
 
 // Removes the boxes that a better one of their class overlaps by more than limits[1], of images with at most MOST boxes above
-// limits[0]; found, counts and totals as list writes them. ranked[(image * most + rank) * 6]: the corners, the score and the class of those
-// that stay, the best first; kept[image]: how many. Both may lie in page-locked host memory. A block has an image.
+// limits[0], a little below conf = limits[2]; found, counts and totals as list writes them. ranked[(image * most + rank) * 6]: the corners,
+// the score and the class of those above conf that stay, the best first; kept[image]: how many. Both may lie in page-locked host memory.
+// A block has an image.
 #define MOST 512
 KERNEL void suppress(const float* places, int64 places_per_image, int64 places_per_box, int64 places_per_number, int centers,
                      const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
@@ -259,19 +261,20 @@ KERNEL void suppress(const float* places, int64 places_per_image, int64 places_p
         static Corners corners[MOST];
         static int state[MOST];  // 0: undecided, 1: kept, 2: removed
         int count = counts[image], *own = found + (int64)image * boxes, left = 0, rank = 0;
+        float conf = limits[2];
         if (count > MOST) continue;
         for (int place = 0; place < count; ++place) {
             int box = own[place];
             all[place] = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
                                 scores + image * per_image + box * per_box, per_number, classes,
-                                factors ? factors + image * factors_per_image + box * factors_per_box : 0, limits[0]);
+                                factors ? factors + image * factors_per_image + box * factors_per_box : 0, conf);
             corners[place] = moved(all[place], offset);
             state[place] = 0;
         }
         for (;;) {
             int next = -1;
             for (int place = 0; place < count; ++place)
-                if (!state[place] && all[place].score > limits[0] && (next < 0 || all[place].score > all[next].score)) next = place;
+                if (!state[place] && all[place].score > conf && (next < 0 || all[place].score > all[next].score)) next = place;
             if (next < 0) break;
             state[next] = 1;
             write_row(ranked + ((int64)image * most + rank++) * 6, all[next]);
@@ -289,14 +292,14 @@ KERNEL void suppress(const float* places, int64 places_per_image, int64 places_p
     __shared__ int stays[MOST];
     int image = blockIdx.x, thread = threadIdx.x, count = counts[image], *own = found + (int64)image * boxes;
     if (count > MOST) return;
-    float limit = limits[0];
+    float conf = limits[2];
     // a block has MOST threads: each has one box
     int box = thread < count ? own[thread] : 0, rank = 0;
     Scored mine;
     if (thread < count) {
         mine = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
                       scores + image * per_image + box * per_box, per_number, classes,
-                      factors ? factors + image * factors_per_image + box * factors_per_box : 0, limit);
+                      factors ? factors + image * factors_per_image + box * factors_per_box : 0, conf);
         unsorted[thread] = mine.score;
     }
     __syncthreads();
@@ -310,7 +313,7 @@ KERNEL void suppress(const float* places, int64 places_per_image, int64 places_p
     __syncthreads();
     for (int next = 0; next < count; ++next) {  // a turn writes only behind next, and all threads read stays[next] before
         if (!stays[next]) continue;
-        if (!(sorted[next] > limit)) break;
+        if (!(sorted[next] > conf)) break;
         if (thread > next && thread < count && stays[thread] && overlap(corners[next], corners[thread], limits[1])) stays[thread] = 0;
         __syncthreads();
     }
@@ -321,11 +324,11 @@ KERNEL void suppress(const float* places, int64 places_per_image, int64 places_p
     if (thread < count) {
         int before = 0, better = 0;
         for (int other = 0; other < thread; ++other) before += unsorted[other] != 0.0f;
-        for (int other = 0; other < rank; ++other) better += stays[other] && sorted[other] > limit;
+        for (int other = 0; other < rank; ++other) better += stays[other] && sorted[other] > conf;
         if (own_stays) own[before] = box;
-        if (own_stays && mine.score > limit) write_row(ranked + ((int64)image * most + better) * 6, mine);
+        if (own_stays && mine.score > conf) write_row(ranked + ((int64)image * most + better) * 6, mine);
         if (thread == count - 1) totals[image] = counts[image] = before + own_stays;
-        if (rank == count - 1) kept[image] = better + (own_stays && mine.score > limit);
+        if (rank == count - 1) kept[image] = better + (own_stays && mine.score > conf);
     }
     if (count == 0 && thread == 0) kept[image] = 0;
 #endif

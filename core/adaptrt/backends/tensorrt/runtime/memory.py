@@ -8,7 +8,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,6 +209,9 @@ class PinnedPool:
     that, blocks whose size was not needed for the longest time are freed.
     """
 
+    _inputs: ClassVar[dict[int, weakref.ref[PinnedBlock]]] = {}
+    """Blocks of ``input_array`` by their addresses, of every pool: the GPU reads all of them, and to ask CUDA takes longer."""
+
     def __init__(self, cuda: Cuda, limit: int = _PINNED_BYTES) -> None:
         self.cuda = cuda
         self.stream = Stream(cuda)
@@ -217,7 +220,6 @@ class PinnedPool:
         self._kept = 0
         self._lent = 0
         self._free: OrderedDict[int, list[int]] = OrderedDict()
-        self._inputs: dict[int, weakref.ref[PinnedBlock]] = {}
         self._lock = threading.RLock()  # the garbage collector may give a block back inside of it
 
     def allocate(self, size: int) -> PinnedBlock:

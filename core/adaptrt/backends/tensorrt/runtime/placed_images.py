@@ -41,7 +41,7 @@ class Layout:
 
     def __init__(self, form: ImageForm) -> None:
         self.limits = form.rows * RECORD.size
-        self.identity = self.limits + 8
+        self.identity = self.limits + 16
         self.taps = self.identity + 8 * max(form.height, form.width)
         self.taps_each = 16 * (form.height + form.width)
         self.head = -(-(self.taps + form.rows * self.taps_each) // ALIGNED) * ALIGNED

@@ -200,9 +200,9 @@ class TensorRTRunner:
         """Whether the calling thread has borrowed outputs; its next call runs in their context."""
         return self._pool.has_loan()
 
-    def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
+    def run_images(self, batch: ImageBatch) -> dict[str, NDArray[Any]]:
         """Run on images and wait for the outputs; see ``start_images``."""
-        started = self.start_images(batch, boxes)
+        started = self.start_images(batch)
         assert started is not None
         return started.result()
 

@@ -15,7 +15,7 @@ _TRIES = 4  # of each way
 class FastestWay:
     """Which way images of one size take. All give the same pixels; the first batches try each, and then the fastest is taken.
 
-    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. The median of the tries decides: the
+    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. The (lower) median of the tries decides: the
     threads of OpenCV and the driver make some of them fast. A way other than the first has to be ``handicap`` times as fast as it.
     """
 
@@ -60,6 +60,7 @@ class Trial:
         if self._spans or sent:
             begun, ended = min(self._spans, default=(0, 0))[0], max((end for _, end in self._spans), default=0)
             self._ways.took(self._way, (ended - begun) / images + sent)
+            self._spans = []  # a batch is filled again if no context was free
 
 
 class Chosen(NamedTuple):

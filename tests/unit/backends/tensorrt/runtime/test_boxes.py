@@ -12,7 +12,7 @@ import pytest
 
 from adaptrt import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
 from adaptrt.backends.tensorrt.runtime.boxes import filters
-from adaptrt.errors import ModelError
+from adaptrt.errors import ModelError, PluginError
 from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.processing import Processing
@@ -78,7 +78,7 @@ def test_only_boxes_above_the_score_are_copied(
         for index, image in enumerate(pixels()[:2]):
             batch.write(index, image)
         batch.fill(2)
-        found = runner.run_images(batch, BoxFilter(layout, conf))
+        found = runner.start_images(batch, BoxFilter(layout, conf)).result()
         assert list(found) == list(shapes)
         assert all(found[part.output].dtype == np.float32 for part in layout.parts)
         for image in range(2):
@@ -175,27 +175,72 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     assert 5 < len(ranked) < 20, "some images have too many boxes, others not"
 
 
-def test_outputs_that_the_decoder_does_not_read_are_an_error(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where no output leaves the device."""
+@pytest.mark.parametrize(
+    ("channels", "images", "changes", "error"),
+    [
+        (7, None, {"labels": ("a", "b")}, r"It has 3 classes, but the spec has 2 labels"),
+        (8, None, {}, r"expects \[B, 7, N\]; output 'raw' is"),
+        (7, 1, {}, r"does not have 2 images"),
+        (7, None, {"task": "segment"}, r"must return 2 predictions"),
+    ],
+    ids=["labels", "channels", "images", "task"],
+)
+def test_outputs_that_the_decoder_does_not_read_are_an_error(
+    make_bench: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+    images: int | None,
+    changes: dict[str, Any],
+    error: str,
+) -> None:
+    """Also where boxes would leave the device instead of outputs."""
+    raw = np.random.default_rng(0).random((8, channels, 4000), np.float32)
+    raw[:, 4:, 20:] = 0  # few enough to be ranked
     output = fake_gpu.Tensor(
-        "raw", "float32", shape=lambda x: (x[0], 7, 4000), compute=lambda x: np.zeros((len(x), 7, 4000), np.float32)
+        "raw",
+        "float32",
+        shape=lambda x: (images or x[0], channels, 4000),
+        compute=lambda x: raw[: images or len(x)],
     )
+    model = spec_with("yolo", ("batch", 7, 4000), **changes)
+    runner = opened_for(make_bench, monkeypatch, output)
+    with pytest.raises((ModelError, PluginError), match=error):
+        list(BatchPipeline(runner, Processing(model)).results([pixels()], model))
+
+
+def test_a_box_needs_an_objectness_above_the_score(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the decoder does it, also where a class score is a little above 1."""
+    raw = np.zeros((8, 4000, 8), np.float32)
+    raw[:, 7] = 20, 20, 10, 10, 0.25, np.nextafter(np.float32(1), np.float32(2)), 0, 0
+    raw[:, 9] = 90, 90, 10, 10, 0.26, 1, 0, 0
+    output = fake_gpu.Tensor("raw", "float32", shape=lambda x: (x[0], 4000, 8), compute=lambda x: raw[: len(x)])
+    model = spec_with("yolo_anchor", ("batch", 4000, 8))
+    runner = opened_for(make_bench, monkeypatch, output)
+    processing = Processing(model)
+    (result,) = BatchPipeline(runner, processing).results([pixels()[:1]], model)
+    expected = processing.postprocess({"raw": raw[:1]}, transform_batch(pixels()[:1], model)[1], model)
+    assert [len(one) for one in result.predictions] == [len(one) for one in expected] == [1]
+
+
+def spec_with(decoder: str, dims: tuple[Any, ...], **changes: Any) -> ModelSpec:
+    given = {"labels": ("a", "b", "c"), "task": "detect", **changes}
+    return ModelSpec(
+        inputs=spec_of().inputs,
+        outputs=(OutputSpec("raw", dims),),
+        image=ImageTransform(),
+        decoder=DecoderSpec(decoder),
+        **given,
+    )
+
+
+def opened_for(make_bench: Any, monkeypatch: pytest.MonkeyPatch, output: fake_gpu.Tensor) -> Any:
+    """An engine with this output, all of whose outputs are too large for a graph to copy."""
     tail = (3, 32, 48)
-    bench = make_bench(
-        fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], [output])
-    )
+    images = fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])
+    bench = make_bench(fake_gpu.Plan([images], [output]))
     host_kernels.install(monkeypatch, bench.gpu)
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
-    spec = ModelSpec(
-        inputs=spec_of().inputs,
-        outputs=(OutputSpec("raw", ("batch", 7, 4000)),),
-        task="detect",
-        image=ImageTransform(),
-        decoder=DecoderSpec("yolo"),
-        labels=("a", "b"),
-    )
-    with pytest.raises(ModelError, match=r"It has 3 classes, but the spec has 2 labels"):
-        list(BatchPipeline(bench.open(), Processing(spec)).results([pixels()[:1]], spec))
+    return bench.open()
 
 
 def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:

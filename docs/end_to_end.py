@@ -94,8 +94,8 @@ def _memory(kept: dict[str, Any]) -> list[str]:
 
     return [
         f"Growth of memory up to {calls:,} calls with images of 720p in pageable memory, after the first tenth of them: {said(one['growth'])} with one thread,",
-        f"{said(many['growth'])} with {count} ({_gpu(kept)}). Each call at once has 4 MiB of page-locked memory for its copy, which is kept: more in the process than that, for the",
-        "largest number of calls at once, would be a leak.",
+        f"{said(many['growth'])} with {count} ({_gpu(kept)}). For each call at once, 4 MiB of page-locked memory are kept for the copy of such an image.",
+        "There are at most as many as threads, and one of them can come late.",
     ]
 
 

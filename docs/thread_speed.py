@@ -58,7 +58,7 @@ def threads_of_run(
     ]
     eight, now = found[8], [found[8], *turns["now"], *(_usual(run["8 threads"]) for run in others)]
     earlier = [*turns["before"], *(run["threads_8"] for run in before)]
-    names = ["GPU", "page-locked", "pageable"]
+    names, alone = ["GPU", "page-locked", "pageable"], [one["alone"] for one in now]
 
     def shares(some: list[dict[str, float]], joined: str = "") -> str:
         spans = [_span([one[f"{memory}{joined}"] / one["alone"] for one in some]) for memory in MEMORIES]
@@ -71,7 +71,7 @@ def threads_of_run(
         "",
         *markdown(["threads", "alone", *sides], rows),
         "",
-        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call. The shares of {len(now)} runs on this machine: {shares(now)};",
+        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call, and {min(alone):.0f} to {max(alone):.0f} in {len(now)} runs on this machine, whose shares are {shares(now)};",
         f"joined, {shares(now, ', joined')}. Before boxes left the GPU sorted, with their scores and classes, NumPy selected and sorted",
         f"them for each call, and 8 threads were limited by the interpreter lock: in turns on this machine, they now make {_span(gains)} times as many calls. The shares of {len(earlier)} runs before, also on other machines:",
         f"{shares(earlier)}; joined, {shares(earlier, ', joined')}.",

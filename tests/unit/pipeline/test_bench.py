@@ -31,6 +31,7 @@ from adaptrt.specs.backends import OpenOptions
         (None, ("cpu", "cuda"), True, "cpu"),
         ("cuda:1", ("cpu", "cuda"), True, "cuda:1"),
         ("cpu", ("cpu", "cuda"), True, "cpu"),
+        ("cuda:1", ("cpu",), True, "cpu"),
     ],
 )
 def test_the_source_model_runs_where_the_file_does(

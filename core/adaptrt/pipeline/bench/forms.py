@@ -147,7 +147,7 @@ def _name(files: tuple[str, ...], number: int) -> str:
 
 def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cuda_graphs: bool) -> OpenForm:
     options = fitting_options(backend, replace(request.options, cuda_graphs=cuda_graphs))
-    on_cpu = (options.device or backend.devices[0]).partition(":")[0] == "cpu"
+    on_cpu = _device(request, backend).partition(":")[0] == "cpu"
     try:
         model = load(path, options, plugins_file=request.plugins_file)
     except ModelError as without:
@@ -188,9 +188,14 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
     )
 
 
+def _device(request: BenchRequest, backend: Backend) -> str:
+    """Where a file of the backend runs."""
+    return fitting_options(backend, request.options).device or backend.devices[0]
+
+
 def _device_of_source(request: BenchRequest, backend: Backend) -> tuple[str, tuple[str, ...]]:
     """Where the source model runs: where the file does that it is compared with, or a warning why not."""
-    device = request.options.device or backend.devices[0]
+    device = _device(request, backend)
     kind, _, index = device.partition(":")
     if kind != "cuda":
         return "cpu", ()

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def ranked_detections(
     rows: NDArray[np.float32], metas: Sequence[ImageMeta], boxes: BoxFilter, names: tuple[str, ...]
 ) -> list[Detections]:
-    """``rows``: float32 [B, N, 6], of at least as many images as ``metas``; ``boxes``: the filter that selected them."""
+    """``rows``: float32 [B, N, 6], of at least as many images as ``metas``; ``boxes``: the filter that selected them.
+
+    A single image, as in calls of many threads, takes fewer calls of NumPy than a batch.
+    """
     conf, most = boxes.conf, boxes.max_det
     if len(metas) == 1:
         return [_of_image(rows[0, :most], mapping_of(metas[0]), conf, names)]

@@ -13,9 +13,8 @@ from adaptrt.backends.tensorrt.runtime.cuda import Cuda
 from adaptrt.backends.tensorrt.runtime.memory import PinnedBlock
 from adaptrt.worker_threads import Spread
 
-_SEVERAL = (
-    8 << 20
-)  # bytes from which several threads copy: 3 MB take as long with two threads (benchmarks/inference/transports.py)
+# bytes from which several threads copy: 3 MB take as long with two threads (benchmarks/inference/transports.py)
+_SEVERAL = 8 << 20
 _PART = 2 << 20
 _GROUP = 32 << 20  # bytes that cross the bus while the next ones are copied
 

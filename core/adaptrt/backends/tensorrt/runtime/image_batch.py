@@ -92,8 +92,6 @@ class ImageBatch:
         self._chosen: dict[FastestWay, Chosen] = {}
         self._resized: dict[int, Trial | None] = {}
         """Images that the CPU resizes."""
-        self._sent: Trial | None = None
-        """Ends when a single image has been sent."""
         self._pageable = False
         self._raw: list[tuple[int, int, int]] = []
         """Where dense images go, their addresses and bytes."""
@@ -176,7 +174,7 @@ class ImageBatch:
 
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""
-        trial, self._sent = self._sent, None
+        trial = next((one.trial for one in self._chosen.values()), None) if self.form.rows == 1 else None
         if trial is None:
             self._send(base, stream)
             return
@@ -272,8 +270,6 @@ class ImageBatch:
         if chosen is None:
             way, tried = ways.next()
             chosen = self._chosen[ways] = Chosen(way, Trial(ways, way) if tried else None, [])
-            if self.form.rows == 1:
-                self._sent = chosen.trial
         chosen.images.append(index)
         return chosen
 

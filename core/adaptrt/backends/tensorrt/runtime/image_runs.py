@@ -31,6 +31,7 @@ Outputs = dict[str, NDArray[Any]]
 Read = Callable[[], Outputs]
 """The outputs, once the work of a call is done."""
 Finish = Callable[[], tuple[Outputs, "NDArray[np.float32] | None"]]
+"""Waits for a call; its outputs, or else its ranked boxes."""
 
 
 class _Rows(NamedTuple):

@@ -57,10 +57,10 @@ class Trial:
 
     def report(self, images: int, sent: float = 0.0) -> None:
         """The time of each of so many images, from the first work to the last, and ``sent``, of what follows; waiting for threads does not count."""
+        worked = max(end for _, end in self._spans) - min(self._spans)[0] if self._spans else 0.0
         if self._spans or sent:
-            begun, ended = min(self._spans, default=(0, 0))[0], max((end for _, end in self._spans), default=0)
-            self._ways.took(self._way, (ended - begun) / images + sent)
-            self._spans = []  # a batch is filled again if no context was free
+            self._ways.took(self._way, worked / images + sent)
+        self._spans = []  # a batch is filled again if no context was free
 
 
 class Chosen(NamedTuple):

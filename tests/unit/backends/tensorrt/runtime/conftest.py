@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from tensorrt_surfaces import VERSIONS
 
 @dataclass
 class Bench:
-    """The pretend GPU, the engine's file, and a way to open it."""
+    """The pretend GPU, the engine's file, and a way to open it. ``launched``: names of kernels, if they can be."""
 
     gpu: fake_gpu.Gpu
     plan: fake_gpu.Plan
     path: Path
     open: Callable[..., Any]
+    launched: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -64,13 +65,23 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
 
 
 @pytest.fixture
-def opened(make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
-    """The pretend GPU, and an engine that returns its input."""
-    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
-    images = fake_gpu.Tensor("images", "float32", shapes)
+def make_image_bench(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    """An engine that takes images of 32 x 48; by default, it returns its input."""
     same = fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)
-    bench = make_bench(fake_gpu.Plan([images], [same]))
-    host_kernels.install(monkeypatch, bench.gpu)
+
+    def make(output: fake_gpu.Tensor = same, **about_gpu: Any) -> Bench:
+        shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
+        bench = make_bench(fake_gpu.Plan([fake_gpu.Tensor("images", "float32", shapes)], [output]), **about_gpu)
+        bench.launched = host_kernels.install(monkeypatch, bench.gpu)
+        return bench
+
+    return make
+
+
+@pytest.fixture
+def opened(make_image_bench: Callable[..., Bench]) -> tuple[Any, Any]:
+    """The pretend GPU, and an engine that returns its input."""
+    bench = make_image_bench()
     return bench.gpu, bench.open()
 
 

@@ -117,7 +117,7 @@ def test_every_half_is_the_same_in_float32() -> None:
     ],
 )
 def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
-    make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str, dtype: str
+    make_image_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str, dtype: str
 ) -> None:
     """The predictions are those of whole outputs, bit for bit; with more boxes than the kernel compares, the CPU does it."""
     rng, classes = np.random.default_rng(3), 3
@@ -125,11 +125,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     boxes, current = 1200, {}
     axes = (7, boxes) if name == "yolo" else (boxes, 8)
     output = fake_gpu.Tensor("raw", dtype, shape=lambda x: (x[0], *axes), compute=lambda x: current["raw"][: len(x)])
-    tail = (3, 32, 48)
-    bench = make_bench(
-        fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], [output])
-    )
-    launched = host_kernels.install(monkeypatch, bench.gpu)
+    bench = make_image_bench(output)
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
     runner, found, ranked = bench.open(), 0, []
     monkeypatch.setattr(batches, "ranked_detections", lambda *given: ranked.append(1) or ranked_detections(*given))
@@ -152,14 +148,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
             "agnostic": case % 4 == 3,
             "max_det": int(rng.choice([4, 300])),
         }
-        spec = ModelSpec(
-            inputs=spec_of().inputs,
-            outputs=(OutputSpec("raw", ("batch", *axes)),),
-            task="detect",
-            image=ImageTransform(),
-            decoder=DecoderSpec(name, params),
-            labels=("a", "b", "c"),
-        )
+        spec = spec_with(DecoderSpec(name, params), ("batch", *axes))
         processing = Processing(spec)
         for given in (images, images[:1]):
             (result,) = BatchPipeline(runner, processing).results([given], spec)
@@ -171,7 +160,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
                     assert getattr(one, column).flags.c_contiguous
                 found += len(one)
     assert found > 300
-    assert "suppress" in launched
+    assert "suppress" in bench.launched
     assert 5 < len(ranked) < 20, "some images have too many boxes, others not"
 
 
@@ -186,7 +175,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     ids=["labels", "channels", "images", "task"],
 )
 def test_outputs_that_the_decoder_does_not_read_are_an_error(
-    make_bench: Any,
+    make_image_bench: Any,
     monkeypatch: pytest.MonkeyPatch,
     channels: int,
     images: int | None,
@@ -202,45 +191,35 @@ def test_outputs_that_the_decoder_does_not_read_are_an_error(
         shape=lambda x: (images or x[0], channels, 4000),
         compute=lambda x: raw[: images or len(x)],
     )
-    model = spec_with("yolo", ("batch", 7, 4000), **changes)
-    runner = opened_for(make_bench, monkeypatch, output)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
+    model, runner = spec_with(DecoderSpec("yolo"), ("batch", 7, 4000), **changes), make_image_bench(output).open()
     with pytest.raises((ModelError, PluginError), match=error):
         list(BatchPipeline(runner, Processing(model)).results([pixels()], model))
 
 
-def test_a_box_needs_an_objectness_above_the_score(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_box_needs_an_objectness_above_the_score(make_image_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the decoder does it, also where a class score is a little above 1."""
     raw = np.zeros((8, 4000, 8), np.float32)
     raw[:, 7] = 20, 20, 10, 10, 0.25, np.nextafter(np.float32(1), np.float32(2)), 0, 0
     raw[:, 9] = 90, 90, 10, 10, 0.26, 1, 0, 0
     output = fake_gpu.Tensor("raw", "float32", shape=lambda x: (x[0], 4000, 8), compute=lambda x: raw[: len(x)])
-    model = spec_with("yolo_anchor", ("batch", 4000, 8))
-    runner = opened_for(make_bench, monkeypatch, output)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
+    model, runner = spec_with(DecoderSpec("yolo_anchor"), ("batch", 4000, 8)), make_image_bench(output).open()
     processing = Processing(model)
     (result,) = BatchPipeline(runner, processing).results([pixels()[:1]], model)
     expected = processing.postprocess({"raw": raw[:1]}, transform_batch(pixels()[:1], model)[1], model)
     assert [len(one) for one in result.predictions] == [len(one) for one in expected] == [1]
 
 
-def spec_with(decoder: str, dims: tuple[Any, ...], **changes: Any) -> ModelSpec:
+def spec_with(decoder: DecoderSpec, dims: tuple[Any, ...], **changes: Any) -> ModelSpec:
     given = {"labels": ("a", "b", "c"), "task": "detect", **changes}
     return ModelSpec(
         inputs=spec_of().inputs,
         outputs=(OutputSpec("raw", dims),),
         image=ImageTransform(),
-        decoder=DecoderSpec(decoder),
+        decoder=decoder,
         **given,
     )
-
-
-def opened_for(make_bench: Any, monkeypatch: pytest.MonkeyPatch, output: fake_gpu.Tensor) -> Any:
-    """An engine with this output, all of whose outputs are too large for a graph to copy."""
-    tail = (3, 32, 48)
-    images = fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])
-    bench = make_bench(fake_gpu.Plan([images], [output]))
-    host_kernels.install(monkeypatch, bench.gpu)
-    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
-    return bench.open()
 
 
 def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:

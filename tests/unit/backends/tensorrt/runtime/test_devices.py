@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import fake_gpu
-import host_kernels
 import numpy as np
 import pytest
 
@@ -37,13 +36,9 @@ def tensorrt_version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def two(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def two(make_image_bench: Any) -> Any:
     """Two GPUs, and an engine that returns its input."""
-    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
-    same = fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)
-    bench = make_bench(fake_gpu.Plan([fake_gpu.Tensor("images", "float32", shapes)], [same]), devices=2)
-    host_kernels.install(monkeypatch, bench.gpu)
-    return bench
+    return make_image_bench(devices=2)
 
 
 def in_thread(work: Any) -> None:

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import fake_gpu
-import host_kernels
 import numpy as np
 import pytest
 from forked import forks, succeeds_in_fork
@@ -452,14 +451,11 @@ def test_an_image_on_the_device_is_asked_for_its_stream_in_the_thread_of_its_cal
     assert not wrong
 
 
-def test_arrays_of_another_engine_are_known_to_be_page_locked(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_of_another_engine_are_known_to_be_page_locked(
+    make_image_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To ask CUDA takes longer than to look, and a model may get arrays that were made for another one."""
-    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
-    images = fake_gpu.Tensor("images", "float32", shapes)
-    bench = make_bench(
-        fake_gpu.Plan([images], [fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)])
-    )
-    host_kernels.install(monkeypatch, bench.gpu)
+    bench = make_image_bench()
     first, second = bench.open(), bench.open()
     array = first.input_array((96, 144, 3), "uint8")
     array[...] = pixels(0, (96, 144))

@@ -15,12 +15,14 @@ _TRIES = 4  # of each way
 class FastestWay:
     """Which way images of one size take. All give the same pixels; the first batches try each, and then the fastest is taken.
 
-    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. The (lower) median of the tries decides: the
-    threads of OpenCV and the driver make some of them fast. A way other than the first has to be ``handicap`` times as fast as it.
+    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. ``typical`` of the tries decides. A way
+    other than the first has to be ``handicap`` times as fast as it.
     """
 
-    def __init__(self, ways: Sequence[Way], handicap: float = 1) -> None:
-        self._first, self._handicap = ways[0], handicap
+    def __init__(
+        self, ways: Sequence[Way], handicap: float = 1, *, typical: Callable[[Sequence[float]], float] = min
+    ) -> None:
+        self._first, self._handicap, self._typical = ways[0], handicap, typical
         self.chosen = ways[0]
         self._tries: dict[Way, list[float]] = {way: [] for way in ways}
         self._left = list(ways)[::-1] * _TRIES if len(ways) > 1 else []
@@ -35,11 +37,15 @@ class FastestWay:
     def took(self, way: Way, seconds: float) -> None:
         """Of an image: in a batch on the host, since the device is not waited for; of one alone, until it is on the device."""
         self._tries[way].append(seconds * (1 if way == self._first else self._handicap))
-        self.chosen = min(self._tries, key=self._typical)
+        self.chosen = min(self._tries, key=self._time_of)
 
-    def _typical(self, way: Way) -> float:
-        tries = sorted(self._tries[way])
-        return tries[(len(tries) - 1) // 2] if tries else math.inf
+    def _time_of(self, way: Way) -> float:
+        tries = self._tries[way]
+        return self._typical(tries) if tries else math.inf
+
+
+def lower_median(tries: Sequence[float]) -> float:
+    return sorted(tries)[(len(tries) - 1) // 2]
 
 
 class Trial:

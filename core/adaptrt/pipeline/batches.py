@@ -62,7 +62,6 @@ class Timing:
 class BatchResult(NamedTuple):
     """The predictions for a batch, and what its outputs reported about themselves."""
 
-    images: Sequence[Any]
     predictions: Sequence[Predictions]
     timing: Timing
     problems: tuple[str, ...]
@@ -144,38 +143,39 @@ class BatchPipeline:
             rest = iter(first)
         for images in rest:
             prepared = self._prepare(images, spec)
-            yield self._finish(images, prepared, self._run(prepared), spec)
+            yield self._finish(prepared, self._run(prepared), spec)
 
     def result(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult:
         """The result of one batch. Without the overlap of ``results``, it takes less of Python's time."""
         if self._preparer is None:
             return self._begin(images, spec)()
         with self._preparer.calling as calls:
-            if calls > _SEPARATE and len(images) == 1 and self._of(spec).fills_buffer and not self._preparer.has_loan():
-                return self._result_of_thread(images[0], spec)._replace(images=images)
-            if calls > _TOGETHER and len(images) == 1 and isinstance(images[0], np.ndarray):
-                image = self.ahead(images[0], spec)
-                result = self._begin([image], spec)()._replace(images=images)
-                self.ended(image, images[0])
-                return result
+            known = self._of(spec)
+            if len(images) == 1 and known.fills_buffer:
+                image = images[0]
+                if calls > _SEPARATE and not self._preparer.has_loan():
+                    return self._result_of_thread(image, known)
+                if calls > _TOGETHER and isinstance(image, np.ndarray):
+                    given = self._ahead(image, known)
+                    found = self._begin([given], spec)()
+                    self.ended(given, image)
+                    return found
             return self._begin(images, spec)()
 
-    def _result_of_thread(self, image: Any, spec: ModelSpec) -> BatchResult:
+    def _result_of_thread(self, image: Any, known: Known) -> BatchResult:
         """Of the thread that runs calls of others; of this one if the CPU preprocesses."""
         assert self._preparer is not None
         assert self._thread is not None
-        known, original = self._of(spec), image
         on_device = not isinstance(image, np.ndarray) and is_on_device(image)
-        if not on_device:
-            image = self.ahead(image, spec)
-        given: Sequence[Any] | Written | None = [image]
+        taken = image if on_device else self._ahead(image, known)
+        given: Sequence[Any] | Written | None = [taken]
         # this thread copies what is large while others run; on a GPU, other libraries have a current stream in each thread
-        if on_device or not isinstance(image, np.ndarray) or image.nbytes >= _LARGE:
-            given = self._preparer.write([image], known)
+        if on_device or not isinstance(taken, np.ndarray) or taken.nbytes >= _LARGE:
+            given = self._preparer.write([taken], known)
         found = None if given is None else self._thread.result(given, known)
         if found is None:
-            found = self._begin([image], spec)()
-        self.ended(image, original)
+            found = self._begin([taken], known.spec)()
+        self.ended(taken, image)
         return found
 
     def has_loan(self) -> bool:
@@ -201,7 +201,7 @@ class BatchPipeline:
                 assert started is not None
                 return partial(preparer.decoded, started, known)
         prepared = self._prepare(images, spec)
-        result = self._finish(images, prepared, self._run(prepared), spec)
+        result = self._finish(prepared, self._run(prepared), spec)
         return lambda: result
 
     def ahead(self, image: Any, spec: ModelSpec) -> Any:
@@ -210,12 +210,14 @@ class BatchPipeline:
 
         The other thread would need the interpreter lock again for each, while a copy in this one runs beside the others.
         """
-        if not self._of(spec).fills_buffer:
-            return image
+        known = self._of(spec)
+        return self._ahead(image, known) if known.fills_buffer else image
+
+    def _ahead(self, image: Any, known: Known) -> Any:
         if isinstance(image, (str, Path)) and not getattr(self._runner, "decodes_files", False):
             from adaptrt.vision.images import read_image
 
-            image = read_image(image, spec.image_channels)
+            image = read_image(image, known.spec.image_channels)
         if _SMALL <= image.nbytes < _LARGE if isinstance(image, np.ndarray) else is_on_device(image):
             return image if self._hand_over is None else self._hand_over(image)
         return image
@@ -227,30 +229,28 @@ class BatchPipeline:
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))
-        running: deque[tuple[Sequence[Any], _Prepared, Future[_Ran]]] = deque()
+        running: deque[tuple[_Prepared, Future[_Ran]]] = deque()
         with ThreadPoolExecutor(lanes, thread_name_prefix="adaptrt-run") as runs:
             try:
                 for images in batches:
                     try:
                         prepared = self._prepare(images, spec)
                     except Exception:
-                        for _, _, future in running:
+                        for _, future in running:
                             future.result()  # the error of an earlier batch comes first
                         raise
-                    running.append((images, prepared, runs.submit(self._run, prepared)))
+                    running.append((prepared, runs.submit(self._run, prepared)))
                     if len(running) > lanes:
                         yield self._finish_next(running, spec)
                 while running:
                     yield self._finish_next(running, spec)
             finally:
-                for _, _, future in running:
+                for _, future in running:
                     future.cancel()
 
-    def _finish_next(
-        self, running: deque[tuple[Sequence[Any], _Prepared, Future[_Ran]]], spec: ModelSpec
-    ) -> BatchResult:
-        images, prepared, future = running.popleft()
-        return self._finish(images, prepared, future.result(), spec)
+    def _finish_next(self, running: deque[tuple[_Prepared, Future[_Ran]]], spec: ModelSpec) -> BatchResult:
+        prepared, future = running.popleft()
+        return self._finish(prepared, future.result(), spec)
 
     def _prepare(self, images: Sequence[Any], spec: ModelSpec) -> _Prepared:
         started = time.perf_counter()
@@ -299,17 +299,16 @@ class BatchPipeline:
         outputs = prepared.run()
         return _Ran(outputs, time.perf_counter() - started)
 
-    def _finish(self, images: Sequence[Any], prepared: _Prepared, ran: _Ran, spec: ModelSpec) -> BatchResult:
+    def _finish(self, prepared: _Prepared, ran: _Ran, spec: ModelSpec) -> BatchResult:
         started = time.perf_counter()
         buffer = prepared.buffer
         if buffer is not None and not any(np.may_share_memory(buffer, array) for array in ran.outputs.values()):
             self._buffers.give(buffer)
         seconds = (prepared.seconds, ran.seconds)
-        return self._predicted(images, ran.outputs, prepared.metas, seconds, started, self._of(spec))
+        return self._predicted(ran.outputs, prepared.metas, seconds, started, self._of(spec))
 
     def _predicted(
         self,
-        images: Sequence[Any],
         outputs: dict[str, NDArray[Any]],
         metas: list[ImageMeta],
         seconds: tuple[float, float],
@@ -328,7 +327,7 @@ class BatchPipeline:
             predictions = self._processing.postprocess(outputs, metas, known.spec)
             if known.problems is not None:
                 problems = tuple(known.problems(outputs, metas, known.spec))
-        return BatchResult(images, predictions, Timing(*seconds, time.perf_counter() - started), problems)
+        return BatchResult(predictions, Timing(*seconds, time.perf_counter() - started), problems)
 
 
 class _Buffers:

@@ -21,10 +21,10 @@ _ANY_SIZE = 8  # larger batches are multiples of it: a context keeps so many CUD
 class _Call:
     """One image. Its thread waits for ``woken``: then there is a result, an error, or a ``batch`` for it to run."""
 
-    __slots__ = ("batch", "error", "given", "image", "result", "spec", "woken")
+    __slots__ = ("batch", "error", "given", "result", "spec", "woken")
 
     def __init__(self, image: Any, spec: ModelSpec) -> None:
-        self.image = self.given = image
+        self.given = image
         self.spec = spec
         self.result: BatchResult | None = None
         self.error: Exception | None = None
@@ -179,7 +179,7 @@ class JoinedCalls:
     def _answer(self, batch: Sequence[_Call], finish: Finish) -> None:
         result = finish()
         for one, prediction in zip(batch, result.predictions, strict=True):
-            one.result = result._replace(images=[one.image], predictions=[prediction])
+            one.result = result._replace(predictions=[prediction])
 
     def _answer_each(self, batch: Sequence[_Call], error: Exception) -> None:
         """Only the image that causes an error gets it."""

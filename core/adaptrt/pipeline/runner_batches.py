@@ -23,7 +23,6 @@ _WRITTEN = 2
 class Written(NamedTuple):
     """Images on the way into a batch of the runner; threads may still write some of them."""
 
-    images: Sequence[Any]
     batch: ImageBatch
     metas: list[Any]
     writing: Spread | None
@@ -31,7 +30,6 @@ class Written(NamedTuple):
 
 
 class Started(NamedTuple):
-    images: Sequence[Any]
     run: StartedRun
     metas: list[ImageMeta]
     seconds: float
@@ -120,7 +118,7 @@ class RunnerBatches:
             jobs += [partial(_write_into, metas, index, batch, taken[index]) for index in left]
             threads = len(jobs)
         writing = Spread(jobs, threads) if jobs else None
-        return Written(images, batch, metas, writing, started)
+        return Written(batch, metas, writing, started)
 
     def start(self, written: Written, known: Known, *, wait: bool = True) -> Started | None:
         """Start the run on images once all are written; ``None``, only without ``wait``: another run has to end first."""
@@ -131,7 +129,7 @@ class RunnerBatches:
         run = self._runner.start_images(written.batch, known.boxes, wait=wait)
         if run is None:
             return None
-        return Started(written.images, run, written.metas, launched - written.started, launched)
+        return Started(run, written.metas, launched - written.started, launched)
 
     def decoded(self, started: Started, known: Known) -> BatchResult:
         return self.ended(started, known)()
@@ -142,7 +140,7 @@ class RunnerBatches:
         ran = time.perf_counter()
         seconds = (started.seconds, ran - started.started)
         ranked = getattr(started.run, "ranked", None)
-        return partial(self._predicted, started.images, outputs, started.metas, seconds, ran, known, ranked)
+        return partial(self._predicted, outputs, started.metas, seconds, ran, known, ranked)
 
 
 def up_to(batches: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:

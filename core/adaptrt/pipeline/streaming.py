@@ -81,7 +81,7 @@ def stream_results(
                 yield result_of(frame)
 
     def found_in(result: BatchResult) -> Iterator[FrameResult]:
-        predictions, count = iter(result.predictions), len(result.images)
+        predictions, count = iter(result.predictions), len(result.predictions)
         share = Timing(*(seconds / count for seconds in vars(result.timing).values()))
         for frame in waiting.popleft():
             if frame.error is not None:

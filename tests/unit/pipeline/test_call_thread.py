@@ -39,7 +39,7 @@ class Batches:
 
     def start(self, written: Any, known: Any, *, wait: bool = True) -> Any:
         self.ran_in.add(threading.get_ident())
-        (value,) = written.images
+        value = written.batch
         if value == "refused":
             raise ValueError("refused")
         if self.running >= self._contexts:
@@ -65,7 +65,7 @@ class Batches:
 
 
 def written(value: Any) -> Written:
-    return Written([value], None, [], None, 0.0)  # type: ignore[arg-type]
+    return Written(value, [], None, 0.0)  # type: ignore[arg-type]
 
 
 def results(thread: CallThread, values: list[Any], known: Any = CORE) -> list[Any]:

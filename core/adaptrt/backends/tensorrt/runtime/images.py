@@ -130,8 +130,10 @@ class DeviceImages:
         if memory is None:
             return image
         copy = memory[:size].reshape(image.shape)
-        np.copyto(copy, image)
         self._lent.add(_address(copy))
+        np.copyto(
+            copy, image
+        )  # at last: the thread has to wait for the interpreter lock afterwards, and its caches are empty
         return copy
 
     def give_back(self, copy: NDArray[Any]) -> None:

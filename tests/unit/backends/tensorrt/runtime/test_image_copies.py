@@ -112,7 +112,6 @@ def test_threads_that_run_their_own_calls_copy_their_images_beside_others(
     with model._pipeline._preparer.calling if calls == 2 else nullcontext():  # type: ignore[union-attr]
         found = model._pipeline.result([image], SPEC)
     np.testing.assert_array_equal(found.predictions[0].arrays["same"], values(image))  # type: ignore[union-attr]
-    assert found.images[0] is image
     _, sent = took[0]
     assert (sent is not image) == (calls == 2)
     assert runner._images.is_page_locked(sent.__array_interface__["data"][0]) == (calls == 2)

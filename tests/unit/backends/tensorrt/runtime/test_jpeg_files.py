@@ -90,7 +90,6 @@ def test_jpeg_files_of_a_batch_are_decoded_on_the_gpu(bench: Any, decoded: list[
     pipeline = BatchPipeline(bench.open(gpu_jpeg=True), Processing(spec()))
     (result,) = pipeline.results([given], spec())
     assert decoded == ["a.jpg", "c.JPEG"]
-    assert result.images is given
     expected = [255 - read_image(files[0]), second, 255 - read_image(files[2]), fourth]
     found = np.stack([one.arrays["same"] for one in result.predictions])
     np.testing.assert_array_equal(found, transform_batch(expected, spec())[0]["images"])

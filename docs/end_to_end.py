@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common.results import markdown, read
-from thread_speed import intervals, threads, threads_of_run
+from thread_speed import threads_of_run, ways_to_share
 
 SIZES = ("720p", "1080p", "4K")
 BATCHES = (1, 8, 32)
@@ -17,13 +17,12 @@ COLUMNS = ("images", "memory", "batch", "ms", "alone", "ratio", "bound", "of the
 
 def end_to_end() -> list[str]:
     kept = read("end_to_end_gpu")
-    measured, runs, earlier = kept["measured"], kept["level 0 runs"], kept["earlier run"]
-    ways = read("thread_ways")
+    measured, earlier = kept["measured"], kept["earlier run"]
     return [
         "## End to end on a GPU",
         "",
         f"{kept['network']}: from decoded uint8 images with about ten objects each to boxes in their pixels, on one",
-        f"{kept['machine']}. Batch 1 is the latency of a call (median), 8 and 32 are",
+        f"{kept['machine']}, Python {kept['python']}. Batch 1 is the latency of a call (median), 8 and 32 are",
         "the steady throughput of a stream (mean). *Alone* is the time of the engine in one context with its input in GPU memory. The *bound* is",
         "that time and the fastest way that brings the images to the GPU, measured without an engine in the same run: for batch 1 their sum, otherwise the",
         "longer of the two. The project's target is a multiple of the engine alone: 2.0 for batch 1; otherwise 1.3 for images in device memory and 1.5 for",
@@ -34,39 +33,29 @@ def end_to_end() -> list[str]:
         "Batches of a stream run in several contexts, which overlap on the GPU, so that a stream can be faster than the engine alone. The bound is measured",
         "too, so that a time can also be a little below it.",
         "",
-        *_targets(kept["rows"], kept["before"], runs, earlier),
+        *_targets(kept["rows"], [*kept["other runs"], *kept["before"]]),
         "",
         *_host(measured),
         "",
-        *_peers(measured, kept["arrays before"]["measured"]),
+        *_peers(measured),
         "",
-        *_streams(kept["streams"], runs),
-        *threads_of_run(
-            measured,
-            kept["8 threads in turns"],
-            [run["threads"] for run in kept["before"]],
-            read("thread_intervals")["runs"],
-        ),
+        "Images from JPEG files, decoded by OpenCV on the CPU or by nvImageCodec on the GPU (`gpu_jpeg=True`; ms; *decoding* is the time to decode one image):",
         "",
-        *intervals(read("thread_intervals")),
+        *markdown(["images", "decoded on", "decoding", *(f"batch {batch}" for batch in BATCHES)], _jpeg(measured)),
         "",
-        *threads(ways, read("thread_copies")),
+        *threads_of_run(kept, read("thread_intervals")),
         "",
         *_memory(kept["memory"]),
         "",
         f"`benchmarks/inference/end_to_end.py`: {kept['machine']}, {kept['date']}.",
+        "",
+        *ways_to_share(read("thread_ways")),
         "",
         f"The rest of this section is of an earlier run, with {_level(earlier)} ({earlier['machine']}). Ways to bring one image in pageable memory",
         "to the GPU (`benchmarks/inference/pageable_ways.py`; ms of a call, median, in turns). The first calls with an image size try to copy, to resize, and",
         "to let the driver copy; later calls use what was the fastest of these, which is not always the fastest here:",
         "",
         *markdown(["", *SIZES], _ways(earlier["ways"])),
-        "",
-        "Images from JPEG files, decoded by OpenCV on the CPU or by nvImageCodec on the GPU (`gpu_jpeg=True`; ms; *decoding* is the time to decode one image):",
-        "",
-        *markdown(
-            ["images", "decoded on", "decoding", *(f"batch {batch}" for batch in BATCHES)], _jpeg(earlier["measured"])
-        ),
         "",
         *_half(earlier["half"]),
         "",
@@ -99,35 +88,18 @@ def _memory(kept: dict[str, Any]) -> list[str]:
     ]
 
 
-def _targets(
-    rows: list[Any], before: list[dict[str, Any]], runs: list[dict[str, Any]], earlier: dict[str, Any]
-) -> list[str]:
-    """How many rows meet their targets here, and on machines of which only what missed its target is listed."""
-    parts = []
-    for run in runs:
-        notes = [_gpu(run)]
-        if "host" in run:
-            copies = run["host"]["copy, GB/s"]
-            notes.append(
-                f"copies of the host with 1, 8 and 16 threads: {copies['1']:.1f}, {copies['8']:.1f} and {copies['16']:.1f} GB/s"
-            )
-        if missed := _missed(run["rows"]):
-            notes.append(f"missed: {missed}")
-        parts.append(f"{_met(run['rows'])} ({'; '.join(notes)})")
-    missed = _missed(rows)
-    memories = sorted({row[1] for run in runs for row in run["rows"] if not row[8]})
+def _targets(rows: list[Any], others: list[dict[str, Any]]) -> list[str]:
+    """How many rows meet their targets, here and on other machines."""
     return [
         f"{_met(rows)} rows meet their targets"
-        + (f"; missed, with the ratio and, in parentheses, the multiple of the bound: {missed}." if missed else ".")
-        + " Since this run, the tries of the ways of a single image are timed until it is on the GPU; before, a copy that takes longer was taken at times, most likely here at 720p. "
-        + "Before boxes left the GPU sorted, rows that met their targets with this engine on other machines: "
-        + _listed([f"{_met(run['rows'])} ({_gpu(run)}; missed: {_missed(run['rows'])})" for run in before])
-        + ".",
-        "",
-        f"With an engine of level 0, which is slower, rows that met their targets on {len(runs)} machines: {_listed(parts)}. "
-        f"In these runs, only images in {_listed(memories)} memory missed one. Their times depend on how fast the machine copies, but copies alone do not explain rows far "
-        "above their bound. "
-        f"An earlier version met {_met(earlier['rows'])}, with an engine of {_level(earlier)} ({_gpu(earlier)}).",
+        + (
+            f"; missed, with the ratio and, in parentheses, the multiple of the bound: {_missed(rows)}."
+            if _missed(rows)
+            else "."
+        )
+        + " On other machines, with earlier versions: "
+        + _listed([f"{_met(run['rows'])} ({_gpu(run)}; missed: {_missed(run['rows'])})" for run in others])
+        + ". In these runs, the first images of 720p chose a slower way to the GPU; now a single image is timed until it is there, and in a batch the fastest try decides.",
     ]
 
 
@@ -145,21 +117,6 @@ def _missed(rows: list[Any]) -> str:
         for images, memory, batch, ms, _, ratio, bound, _, holds in sorted(rows)
         if not holds
     )
-
-
-def _streams(streams: dict[str, Any], runs: list[dict[str, Any]]) -> list[str]:
-    """Streams of images in pageable memory, one thing changed at a time."""
-    if not streams:
-        return []
-    sides = [side for side in reversed(next(iter(streams.values()))) if side != "way"]
-    rows = [[*name.split(), *(f"{one[side]:.2f}" for side in sides), one["way"]] for name, one in streams.items()]
-    return [
-        "What a stream of images in pageable memory does (*chosen*), and with one thing changed (`benchmarks/inference/pageable_streams.py`; ms of a batch, mean).",
-        f"Measured with an engine of level 0 ({_gpu(runs[0])}) and a version in which the CPU resized the images where that took less time; since then, only where it takes less than half the time:",
-        "",
-        *markdown(["images", "batch", *sides, "the chosen way"], rows),
-        "",
-    ]
 
 
 def _rows(rows: list[Any]) -> list[list[Any]]:
@@ -203,24 +160,18 @@ def _ways(ways: dict[str, Any]) -> list[list[Any]]:
     return [*rows, ["chosen was", *(names[ways[size]["chosen"]["way"]] for size in SIZES)]]
 
 
-def _peers(measured: dict[str, Any], arrays_before: dict[str, Any]) -> list[str]:
+def _peers(measured: dict[str, Any]) -> list[str]:
     """Other tools: Ultralytics on images, trtutils and Polygraphy on arrays."""
     images = {
         (size, batch): {name: one["p50"] for name, one in measured[f"peers_ultralytics_{size}_{batch}"].items()}
         for size in SIZES
         for batch in BATCHES
     }
-    arrays, before = (
-        {batch: {name: one["p50"] for name, one in some[f"peers_arrays_{batch}"].items()} for batch in BATCHES}
-        for some in (measured, arrays_before)
-    )
+    arrays = {batch: {name: one["p50"] for name, one in measured[f"peers_arrays_{batch}"].items()} for batch in BATCHES}
     faster = {given: times["Ultralytics"] / times["adaptrt"] for given, times in images.items()}
     in_turns = [images[size, 1]["adaptrt"] / measured[f"calls_{size}_pageable_1"]["p50"] for size in SIZES]
     held = all(faster[size, 8] >= THROUGHPUT_TARGET for size in SIZES)
-    shares = {
-        batch: [max(times[batch]["adaptrt"] / times[batch][tool] for tool in ARRAY_TOOLS) for times in (before, arrays)]
-        for batch in BATCHES
-    }
+    shares = [max(times["adaptrt"] / times[tool] for tool in ARRAY_TOOLS) for times in arrays.values()]
     eight = _listed([f"{faster[size, 8]:.2f} times with images of {size}" for size in SIZES])
     return [
         "Compared with other tools, in turns, with the same engine (ms of a call, median). Ultralytics runs it with a wrapped header; both get a list of images in",
@@ -236,8 +187,7 @@ def _peers(measured: dict[str, Any], arrays_before: dict[str, Any]) -> list[str]
         ),
         "",
         "Polygraphy and trtutils were measured on arrays only: inputs and outputs of the engine in host memory. With its input in pageable memory,",
-        f"adaptrt takes {_listed([f'{share[1]:.2f}' for share in shares.values()])} times as long as the faster of the two at batch {_listed(list(map(str, BATCHES)))}; before several threads copied large inputs,",
-        f"it took {_listed([f'{share[0]:.2f}' for share in shares.values()])} times as long, in another run:",
+        f"adaptrt takes {_listed([f'{share:.2f}' for share in shares])} times as long as the faster of the two at batch {_listed(list(map(str, BATCHES)))}:",
         "",
         *markdown(
             ["batch", *arrays[1]], [[batch, *(f"{ms:.2f}" for ms in times.values())] for batch, times in arrays.items()]

@@ -44,6 +44,7 @@ import parameters  # noqa: E402
 import quantization  # noqa: E402
 import repository  # noqa: E402
 import tasks  # noqa: E402
+import thread_speed  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
 
@@ -358,6 +359,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/explanation/swin-patches.md": swin_tables.page,
     "docs/explanation/what-verification-catches.md": adversarial.page,
     "docs/how-to/quantize-to-int8.md": quantization.int8_page,
+    "docs/how-to/use-from-python.md": thread_speed.guide,
     "docs/images/chain.svg": chain_image.chain_image,
     "README.md": catalog.readme,
     ".github/workflows/ci.yml": catalog.workflow,

@@ -1,7 +1,7 @@
 """Calls with one image, of many threads: one thread runs them, several at once and each alone, and decodes.
 
-Threads that take turns at the interpreter lock need much more of the processor for the same Python: decoding takes about
-twice as long in eight threads as in one (``benchmarks/inference/thread_ways.py``).
+Threads that take turns at the interpreter lock need much more of the processor for the same Python: decoding takes
+longer in eight threads than in one (``benchmarks/inference/thread_ways.py``).
 """
 
 from __future__ import annotations

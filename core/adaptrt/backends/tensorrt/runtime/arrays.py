@@ -104,7 +104,7 @@ class DeviceArray:
             self.wait_on(stream)
         core = _cuda_core()
         if core is None:
-            raise DependencyError("DLPack requires cuda-core.", hint="Install it: pip install 'adaptrt[trt]'")
+            raise DependencyError("DLPack requires cuda-core.", hint="Install it: pip install cuda-core")
         buffer = core.Buffer.from_handle(self.pointer, self.nbytes, owner=self)
         return core.View.from_buffer(buffer, self.shape, dtype=self.dtype).__dlpack__(max_version=max_version)
 
@@ -194,7 +194,7 @@ def _view_interface(name: str, given: Any, stream: int, cuda: Cuda) -> InputView
     if interface is None:
         if hasattr(given, "__dlpack__"):
             raise DependencyError(
-                f"Input {name!r} uses DLPack, which requires cuda-core.", hint="Install it: pip install 'adaptrt[trt]'"
+                f"Input {name!r} uses DLPack, which requires cuda-core.", hint="Install it: pip install cuda-core"
             )
         raise _no_array(name, given)
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])

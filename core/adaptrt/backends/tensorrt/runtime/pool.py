@@ -127,7 +127,7 @@ class LanePool:
         self._in_vain = True
         return EngineError(
             f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
-            hint="Release borrowed outputs, or allow more contexts: contexts=8",
+            hint="Release borrowed outputs, or open the engine with more contexts: TensorRTRunner(path, contexts=8)",
         )
 
     def _wake(self) -> None:

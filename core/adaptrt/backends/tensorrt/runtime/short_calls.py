@@ -1,6 +1,6 @@
 """CUDA calls that return at once, made without giving up the interpreter lock.
 
-``cuda-python`` releases the lock for every call, and other threads may take it. Eight threads that keep it make 8 to 21 % more calls with images
+``cuda-python`` releases the lock for every call, and other threads may take it. Eight threads that keep it make 1.2 to 1.3 times as many calls with images
 (``benchmarks/inference/thread_ways.py``).
 """
 

@@ -232,14 +232,14 @@ def test_dlpack_goes_through_cuda_core_and_waits(bench, images, on_device, monke
 
 def test_without_cuda_core_dlpack_says_what_to_install(bench, images, on_device):
     result = bench.open()({"images": on_device(bench.gpu, images())})["output0"]
-    with pytest.raises(DependencyError, match="cuda-core"):
+    with pytest.raises(DependencyError, match="pip install cuda-core"):
         result.__dlpack__(stream=1)
 
     class DlpackOnly:
         def __dlpack__(self, **_):
             raise AssertionError("not reached")
 
-    with pytest.raises(DependencyError, match="cuda-core"):
+    with pytest.raises(DependencyError, match="pip install cuda-core"):
         bench.open()({"images": DlpackOnly()})
 
 

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -90,14 +91,15 @@ class FileArgument(click.Argument):
     def require(self, given: str | Sequence[str] | None) -> None:
         from adaptrt.store import model_files
 
-        check = {
+        words = [other for other in self.others if not other.startswith(".")]
+        checks: dict[str, Callable[[Path], object]] = {
             "graph": model_files.require_graph_file,
             "engine": model_files.require_engine_file,
-            "model": model_files.require_converted_file,
-        }[self.holds]
+            "model": partial(model_files.require_converted_file, words=words),
+        }
         for file in [given] if isinstance(given, str) else given or ():
             if not {file, Path(file).suffix.lower()} & {*self.others}:
-                check(Path(file))
+                checks[self.holds](Path(file))
 
 
 class Command(click.Command):

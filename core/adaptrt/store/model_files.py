@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaptrt.errors import EngineError, GraphError, ModelError, UsageError, in_shell, nearest_file
+from adaptrt.errors import EngineError, GraphError, ModelError, UsageError, in_shell, nearest_file, nearest_name
 from adaptrt.specs.backends import Backend, backend_of, model_suffixes
 from adaptrt.specs.registry import skipped_plugins
 
@@ -17,12 +17,13 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pth.tar", ".pt2", ".bin", ".ckpt", ".saf
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".mp4", ".avi", ".mov")
 
 
-def require_model_file(path: Path) -> None:
-    """Reject a missing file or a folder; the content is checked by the reader."""
+def require_model_file(path: Path, words: Iterable[str] = ()) -> None:
+    """Reject a missing file or a folder; the content is checked by the reader. ``words``: what the user may have meant instead of a file."""
     if path.is_dir():
         raise ModelError(f"{path} is a folder.", hint=f"Specify a file with the suffix {', '.join(model_suffixes())}.")
     if not path.is_file():
-        raise ModelError(f"File not found: {path}.", hint=nearest_file(path, model_suffixes()) or "Check the path.")
+        hint = nearest_name(str(path), words) or nearest_file(path, model_suffixes())
+        raise ModelError(f"File not found: {path}.", hint=hint or "Check the path.")
     if not os.access(path, os.R_OK):
         raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
 
@@ -41,9 +42,9 @@ def require_engine_file(path: Path) -> None:
         raise EngineError(f"{path.name} is not an engine.", hint=convert_first(path))
 
 
-def require_converted_file(path: Path) -> None:
+def require_converted_file(path: Path, words: Iterable[str] = ()) -> None:
     """Also reject a file that no backend opens."""
-    require_model_file(path)
+    require_model_file(path, words)
     require_backend(path)
 
 

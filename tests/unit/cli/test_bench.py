@@ -141,6 +141,13 @@ def test_invalid_requests(adaptrt: Any, files: tuple[Path, Path], words: list[st
     assert message in result.err
 
 
+def test_a_misspelled_word_is_no_missing_file(adaptrt: Any, files: tuple[Path, Path]) -> None:
+    result = adaptrt("bench", "eagr", "a.onnx")
+    assert result.code == 4
+    assert "File not found: eagr." in result.err
+    assert "Did you mean 'eager'?" in result.err
+
+
 def test_a_file_without_a_spec_is_measured_alone(adaptrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_convnet(Path("plain.onnx"), None)

@@ -102,7 +102,7 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
     """All files, open; an engine twice if it is measured with and without CUDA graphs."""
     for file in request.files:
         if file not in SOURCE_MODEL:
-            require_model_file(Path(file))
+            require_model_file(Path(file), SOURCE_MODEL)
             require_backend(Path(file))
     require_libraries("--plugin-lib", request.options.plugin_libs)
     require_libraries("--ort-custom-ops", request.options.custom_ops)

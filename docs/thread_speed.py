@@ -78,7 +78,8 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
     gains = [new[side] / old[side] for old, new in zip(turns["before"], turns["now"], strict=True) for side in MEMORIES]
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
-        "threads and four contexts, as many as a model has by default, and the shares are of it. *Joined* is with `join_calls=8`:",
+        "threads and four contexts, as many as a model has by default, and the shares are of it. *Joined* is with `join_calls=8`. Measured after Ultralytics had set",
+        "OpenCV to one thread in the process, which makes images in pageable memory slower where one or two threads call:",
         "",
         *markdown(["threads", "alone", *sides], rows),
         "",

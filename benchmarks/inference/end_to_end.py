@@ -11,8 +11,8 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``calls``: batch 1 as latency of a call (median), 8 and 32 as steady throughput of a stream (mean), of drawn images of 720p, 1080p and
   4K in pageable, page-locked and GPU memory
 - ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
-- ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays
 - ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone
+- ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays. Ultralytics sets OpenCV to one thread in this process
 - ``memory``: of the process and the GPU over many calls, of one thread and of the largest number of threads
 - ``report``: the targets, and what of them holds, with all measurements in ``report.json``; those of several machines were put together for
   ``benchmarks/results/end_to_end_gpu.json``
@@ -52,7 +52,7 @@ SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 BATCHES, MEMORIES = (1, 8, 32), ("pageable", "pinned", "device")
 TARGETS = {"device": 1.3, "pinned": 1.5, "pageable": 1.5}
 LATENCY_TARGET, SLACK = 2.0, 1.2
-STAGES = ("alone", "bus", "calls", "jpeg", "peers", "threads", "memory", "report")
+STAGES = ("alone", "bus", "calls", "jpeg", "threads", "peers", "memory", "report")
 Call = Callable[[], Any]
 
 
@@ -470,7 +470,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
     work = Work(parser.parse_args())
     stages: dict[str, Callable[[Work], None]] = {
-        "alone": alone, "bus": bus, "calls": calls, "jpeg": jpeg, "peers": peers, "threads": threads, "memory": memory,
+        "alone": alone, "bus": bus, "calls": calls, "jpeg": jpeg, "threads": threads, "peers": peers, "memory": memory,
         "report": report,
     }  # fmt: skip
     for name in STAGES if "all" in work.options.stage else work.options.stage:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pluggy
 
-_THREADS = "OMP_NUM_THREADS"
+from adaptrt.plugins.thread_limits import restore_thread_limits, thread_limits
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Recorder:
 
     def _recorded(self, hook: str, plugin: str, function: Callable[..., Any], collected: bool) -> Callable[..., Any]:
         def recorded(*args: Any) -> Any:
-            started, threads = time.perf_counter(), os.environ.get(_THREADS)
+            started, limits = time.perf_counter(), thread_limits()
             result = raised = None
             try:
                 result = function(*args)
@@ -94,7 +93,7 @@ class Recorder:
                 raised = error
                 raise
             finally:
-                _restore_threads(threads)
+                restore_thread_limits(limits)
                 self._note(HookCall(hook, plugin, time.perf_counter() - started, result is not None), result, raised)
             if collected:
                 self._attribute(result, plugin)
@@ -144,16 +143,6 @@ class Recorder:
         self.calls.append(call)  # without the result: arrays and models would live as long as the session
         if self._on_call is not None:
             self._on_call(replace(call, result=result, error=error))
-
-
-def _restore_threads(given: str | None) -> None:
-    """Ultralytics sets the variable to 1 when it is imported, which would limit ONNX Runtime and other processes too."""
-    if os.environ.get(_THREADS) == given:
-        return
-    if given is None:
-        os.environ.pop(_THREADS, None)
-    else:
-        os.environ[_THREADS] = given
 
 
 _NOTHING = object()

@@ -2,60 +2,57 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.results import markdown, read
+from benchmarks.common.results import markdown, read, with_tables
 
 GUIDE = Path(__file__).parent / "how-to" / "use-from-python.md"
-START, END = "<!-- shares of threads: written by `make docs` -->", "<!-- end of shares -->"
 MEMORIES = ("device", "pinned", "pageable")
 STAGES = ("write", "start", "decode")
 NEVER = 1000
-PRODUCT = {"device": "they write", "pinned": "default", "pageable": "default"}
-"""What a model does with an image of 720p."""
+HOST = MEMORIES[1:]
 WAYS = {
-    "default": "one thread",
-    "one copies": "one thread, which copies",
-    "they write": "they write",
-    "each thread": "each thread",
-    "each thread, lock released": "each thread, lock released",
-    "8 contexts": "8 contexts",
-    "each thread, 8 contexts": "each thread, 8 contexts",
-    "joined": "joined",
-    "joined, one copies": "joined, one copies",
+    "default": ("**one thread**", MEMORIES),
+    "one copies": ("one thread, which copies", ("pageable",)),
+    "they write": ("they write", HOST),
+    "each thread": ("each thread", MEMORIES),
+    "each thread, lock released": ("each thread, lock released", MEMORIES),
+    "8 contexts": ("**one thread**, 8 contexts", MEMORIES),
+    "each thread, 8 contexts": ("each thread, 8 contexts", MEMORIES),
+    "joined": ("joined", MEMORIES),
+    "joined, one copies": ("joined, one copies", ("pageable",)),
 }
+"""Their names, and the memories with which they are not the same as another way."""
 
 
 def guide() -> str:
     """The guide with an updated table of the shares of 8 threads."""
-    runs = _runs_of_eight(read("end_to_end_gpu"), read("thread_intervals"))
+    return with_tables(GUIDE, {"threads": _shares_of_eight})
+
+
+def _shares_of_eight() -> list[str]:
+    kept = read("end_to_end_gpu")
+    runs = _runs_of_eight(kept, read("thread_intervals"))
     alone = [one["alone"] for one in runs]
-
-    def shares(joined: str = "") -> list[str]:
-        return [span([one[f"{memory}{joined}"] / one["alone"] for one in runs]) for memory in MEMORIES]
-
-    rows = [["by default", *shares()], ["with `join_calls=8`", *shares(", joined")]]
-    lines = [
-        f"In {len(runs)} runs, 8 threads with images of 720p reached these shares of an engine that alone, at batch 1 in the same four contexts, makes {min(alone):,.0f} to {max(alone):,.0f}",
-        "calls per second ([measurements](../reference/measurements.md#end-to-end-on-a-gpu)):",
+    rows = [["by default", *_shares(runs)], ["with `join_calls=8`", *_shares(runs, ", joined")]]
+    return [
+        f"In {len(runs)} runs of {kept['network'].partition(' (')[0]} in fp16 on H200s, some with earlier versions, 8 threads with images of 720p reached these shares of the engine, which alone, at batch 1 in the same four",
+        f"contexts, makes {min(alone):,.0f} to {max(alone):,.0f} calls per second ([measurements](../reference/measurements.md#end-to-end-on-a-gpu)):",
         "",
         *markdown(["8 threads", "images in GPU memory", "page-locked", "pageable"], rows),
     ]
-    text = GUIDE.read_text(encoding="utf-8")
-    block = "\n".join([START, "", *lines, "", END])
-    replaced, count = re.subn(f"{re.escape(START)}.*?{re.escape(END)}", lambda _: block, text, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f"{GUIDE.name} must contain the lines {START} and {END} exactly once.")
-    return replaced
+
+
+def _shares(runs: list[dict[str, float]], joined: str = "") -> list[str]:
+    return [span([one[f"{memory}{joined}"] / one["alone"] for one in runs]) for memory in MEMORIES]
 
 
 def _runs_of_eight(kept: dict[str, Any], intervals: dict[str, Any]) -> list[dict[str, float]]:
     """With boxes sorted on the GPU."""
     others = [run["threads_8"] for run in kept["other runs"]]
     usual = [_usual(run["8 threads"]) for run in intervals["runs"]]
-    return [kept["measured"]["threads_8"], *others, *kept["8 threads in turns"]["now"], *usual]
+    return [kept["measured"]["threads_8"], *others, *kept["8 threads in turns"]["boxes sorted"], *usual]
 
 
 def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]:
@@ -72,10 +69,13 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
     names = ["GPU", "page-locked", "pageable"]
 
     def shares(some: list[dict[str, float]], joined: str = "") -> str:
-        spans = [span([one[f"{memory}{joined}"] / one["alone"] for one in some]) for memory in MEMORIES]
-        return ", ".join(f"{one} with images in {name} memory" for one, name in zip(spans, names, strict=True))
+        spans = zip(_shares(some, joined), names, strict=True)
+        return ", ".join(f"{one} with images in {name} memory" for one, name in spans)
 
-    gains = [new[side] / old[side] for old, new in zip(turns["before"], turns["now"], strict=True) for side in MEMORIES]
+    def gains(joined: str = "") -> str:
+        pairs = zip(turns["before"], turns["boxes sorted"], strict=True)
+        return span([new[f"{memory}{joined}"] / old[f"{memory}{joined}"] for old, new in pairs for memory in MEMORIES])
+
     return [
         "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
         "threads and four contexts, as many as a model has by default, and the shares are of it. *Joined* is with `join_calls=8`. Measured after Ultralytics had set",
@@ -83,14 +83,14 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
         "",
         *markdown(["threads", "alone", *sides], rows),
         "",
-        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call. In {len(now)} runs on several machines, the shares of 8 threads were",
-        f"{shares(now)}; joined, {shares(now, ', joined')}. A thread that has copied an image",
-        "to page-locked memory has to wait for Python's interpreter lock once more, and its core has to read Python's data again.",
+        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call. In {len(now)} runs on H200s, some with earlier versions, the shares of 8 threads were",
+        f"{shares(now)}; joined, {shares(now, ', joined')}. More than 1 is possible: *alone*, 8 threads of Python",
+        "share the contexts, while one thread runs all calls with images. Images in pageable memory have to be copied first, after which their threads wait for the interpreter lock once more.",
         "Before boxes left the GPU sorted, with their scores and classes, NumPy selected and sorted them for each call: in turns on one",
-        f"machine, 8 threads now make {span(gains)} times as many calls. The shares of {len(earlier)} runs before were {shares(earlier)}; joined, {shares(earlier, ', joined')}.",
+        f"machine, 8 threads made {gains()} times as many calls with boxes sorted, and {gains(', joined')} times with joined calls. The shares of {len(earlier)} runs before were {shares(earlier)}; joined, {shares(earlier, ', joined')}.",
         "",
-        "A thread that waits for Python's interpreter lock asks for it after 5 ms. With `sys.setswitchinterval(0.001)`, which applies to the whole program, it asks after 1 ms, and 8 threads made",
-        f"{span(_gains_of_intervals(intervals))} times as many calls (`benchmarks/inference/thread_intervals.py`, {intervals['date']}).",
+        f"`sys.setswitchinterval(0.001)`, with which a thread that waits for Python's interpreter lock asks for it after 1 instead of 5 ms, makes no clear difference: {span(_gains_of_intervals(intervals))} times as",
+        f"many calls (`benchmarks/inference/thread_intervals.py`; {intervals['machine']}, {intervals['date']}).",
     ]
 
 
@@ -115,10 +115,11 @@ def ways_to_share(kept: dict[str, Any]) -> list[str]:
     measured = run["measured"]
     eight = measured["8 threads"]
     return [
-        f"Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). Measured before boxes left the GPU sorted, with an engine of {kept['network'].rpartition(', ')[2]},",
-        "which is slower. With more than four calls at once, a model has *one thread* that runs and decodes them all, each image alone; the thread of a call copies an image in",
+        f"Ways to share the engine, with 8 threads (`benchmarks/inference/thread_ways.py`). Measured before boxes left the GPU sorted, with an engine of optimization {kept['network'].rpartition(', ')[2]},",
+        "which is slower. With more than four calls at once, a model has **one thread** that runs and decodes them all, each image alone; the thread of a call copies an image in",
         "pageable memory of 256 KiB to 4 MiB to page-locked memory, and prepares an image in GPU memory, since the current stream of other libraries belongs to a thread. *They write*: each",
-        "thread copies what the GPU needs of its image, as with larger images. *Each thread*: every thread runs its own calls; *lock released*: and gives up the interpreter lock for every CUDA call:",
+        "thread copies what the GPU needs of its image, as with larger images. *Each thread*: every thread runs its own calls; *lock released*: and gives up the interpreter lock for every CUDA call.",
+        f"One thread that copies too made {eight['pageable, one copies'] / eight['pageable, default']:.2f} times as many calls here. Calls that do the same under two names differ by up to 3 %:",
         "",
         *markdown(["way", *MEMORIES], _way_rows(eight)),
         "",
@@ -132,12 +133,10 @@ def ways_to_share(kept: dict[str, Any]) -> list[str]:
 
 
 def _way_rows(eight: dict[str, float]) -> list[list[Any]]:
-    def rate(memory: str, way: str) -> str:
-        found = eight.get(f"{memory}, {way}")
-        kept = "**" if PRODUCT[memory] == way else ""
-        return "" if found is None else f"{kept}{_share(found, eight['alone'])}{kept}"
-
-    return [[name, *(rate(memory, way) for memory in MEMORIES)] for way, name in WAYS.items()]
+    return [
+        [name, *(_share(eight[f"{memory}, {way}"], eight["alone"]) if memory in differ else "" for memory in MEMORIES)]
+        for way, (name, differ) in WAYS.items()
+    ]
 
 
 def _stages(measured: dict[str, Any]) -> list[str]:

@@ -359,17 +359,17 @@ def threads(work: Work) -> None:
     joining.close()
 
 
-def rate(work: Work, call: Call, count: int, *, settle: float = 0.0) -> float:
-    """Calls per second of so many threads; those that begin in the first ``settle`` seconds do not count."""
+def rate(work: Work, call: Call, count: int) -> float:
+    """Calls per second of so many threads."""
     for _ in range(5):
         call()
-    done, started = [0] * count, time.perf_counter() + settle
+    done, started = [0] * count, time.perf_counter()
     until = started + work.options.seconds
 
     def loop(index: int) -> None:
-        while (now := time.perf_counter()) < until:
+        while time.perf_counter() < until:
             call()
-            done[index] += now >= started
+            done[index] += 1
 
     running = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
     for one in running:

@@ -15,8 +15,6 @@ On an image of 720p. Calls per second, in turns; all but the joined ones run eac
 - ``joined``: ``join_calls=8``; ``joined, one copies``: the thread that runs a batch copies its images
 - ``alone``: the engine only, at batch 1, with as many threads and four contexts, or eight
 
-In the results kept of H200s, the one thread also copied images with ``8 contexts``.
-
 The engine only, with four contexts and more threads, by when it is the turn of a thread that waits: calls per second, and how even.
 And microseconds of the processor: of decoding in threads that do nothing else, and of each stage of a call.
 """
@@ -181,15 +179,13 @@ def stage_times(work: Work, memory: str, counts: list[int]) -> dict[str, dict[st
     return found
 
 
-def arguments(
-    description: str | None, name: str, *, threads: list[int], seconds: float, turns: int = 3
-) -> argparse.ArgumentParser:
+def arguments(description: str | None, name: str, *, threads: list[int], seconds: float) -> argparse.ArgumentParser:
     """With the options of a script of this ``name`` that measures calls of threads, and these defaults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="an engine whose batch can be 8")
     parser.add_argument("--threads", type=int, nargs="+", default=threads)
     parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
-    parser.add_argument("--turns", type=int, default=turns)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("build") / name)
     parser.add_argument("--json", type=Path)
     return parser

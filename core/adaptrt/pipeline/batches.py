@@ -156,9 +156,9 @@ class BatchPipeline:
                 if calls > _SEPARATE and not self._preparer.has_loan():
                     return self._result_of_thread(image, known)
                 if calls > _TOGETHER and isinstance(image, np.ndarray):
-                    given = self._ahead(image, known)
-                    found = self._begin([given], spec)()
-                    self.ended(given, image)
+                    taken = self._ahead(image, known)
+                    found = self._begin([taken], spec)()
+                    self.ended(taken, image)
                     return found
             return self._begin(images, spec)()
 

@@ -50,7 +50,7 @@ class FileRunner(Runner, Protocol):
 
 
 class ImageBatch(Protocol):
-    """Images of one call, on the way to the input of a model."""
+    """Images of one call, on the way to the input of a model. It keeps those that the run reads: the caller may drop them after ``take``."""
 
     def take(self, index: int, image: Any) -> ImageMeta | None:
         """Take an image into a row without work on its pixels, and return where it lies in the input; ``None``: ``write`` it."""

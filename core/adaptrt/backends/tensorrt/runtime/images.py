@@ -131,9 +131,8 @@ class DeviceImages:
             return image
         copy = memory[:size].reshape(image.shape)
         self._lent.add(_address(copy))
-        np.copyto(
-            copy, image
-        )  # at last: the thread has to wait for the interpreter lock afterwards, and its caches are empty
+        # last: the thread has to wait for the interpreter lock afterwards
+        np.copyto(copy, image)
         return copy
 
     def give_back(self, copy: NDArray[Any]) -> None:

@@ -15,8 +15,8 @@ _TRIES = 4  # of each way
 class FastestWay:
     """Which way images of one size take. All give the same pixels; the first batches try each, and then the fastest is taken.
 
-    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. ``typical`` of the tries decides. A way
-    other than the first has to be ``handicap`` times as fast as it.
+    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size. ``typical`` gives the
+    time of a way from its tries. A way other than the first has to be ``handicap`` times as fast as it.
     """
 
     def __init__(

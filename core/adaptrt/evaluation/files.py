@@ -36,7 +36,7 @@ class Drawer:
         from adaptrt.vision.images import write_image
 
         drawn = task.draw(image, task.above(prediction, self.score))
-        folder = self.folder / f"{subject.path.stem}.{subject.backend}"
+        folder = self.folder / f"{subject.stem}.{subject.backend}"
         write_image(folder / f"{self._name(example.path)}.jpg", drawn, parents=True)
         if folder not in self.written:
             self.written.append(folder)
@@ -82,7 +82,7 @@ class ResultsFile:
         require_folder(self.path.parent, "--format-only")
 
     def __call__(self, subject: Subject, records: list[dict[str, Any]]) -> None:
-        name = f"{self.path.stem}.{subject.path.stem}.{subject.backend}" if self.several else self.path.stem
+        name = f"{self.path.stem}.{subject.stem}.{subject.backend}" if self.several else self.path.stem
         path = self.path.with_name(f"{name}{self.path.suffix or '.json'}")
         try:
             with written_aside(path, parents=True) as aside:

@@ -14,7 +14,7 @@ from typing import Any
 from adaptrt.errors import ImageError, ShapeError
 from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.request import EvaluationRequest
-from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects
+from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects, require_one_task, require_task
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
 from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
@@ -100,22 +100,28 @@ def run_evaluation(
     require_labeled_images(request.data, request.images)
     for subject in subjects:
         subject.require_backend()
+    require_one_task(subjects)
     origin, params = _origin(request, subjects)
     evaluation: Evaluation | None = None
     dataset, answers, baseline = Dataset(()), list[Any](), list[Any]()
+    labels: tuple[str, ...] = ()
+    tasks: dict[str, str] = {}
     for subject in subjects:
         with subject.open(request, origin) as model:
             scoring = scoring_named(model.spec.task)
             if request.score:
                 scoring.require()
-            if evaluation is None:
+            require_task(model.spec.task, subject, tasks)
+            if evaluation is None or model.spec.labels != labels:  # the truth has the numbers of the model's classes
+                labels = model.spec.labels
                 dataset = _limited(scoring.read_dataset(request.data, model.spec, request.images), request.limit)
-                size = _batch(model, request.batch)
-                evaluation = Evaluation(str(request.data), model.spec.task, 0, size, notes=list(dataset.notes))
-            evaluation.notes += [text for text in model.warnings if text not in evaluation.notes]
+            if evaluation is None:
+                first, size = labels, _batch(model, request.batch)
+                evaluation = Evaluation(str(request.data), model.spec.task, 0, size)
+            evaluation.notes += [text for text in (*dataset.notes, *model.warnings) if text not in evaluation.notes]
             _batch(model, evaluation.batch)
             given = {**scoring.params(model.spec), **params}
-            progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")
+            progress = partial(on_progress or _silent, f"{subject.backend} {subject.name}")
             seen = partial(on_prediction, subject) if on_prediction else None
             result, found, values, scorer = _one(model, subject, scoring, dataset, evaluation, given, progress, seen)
             if request.score:
@@ -126,9 +132,13 @@ def run_evaluation(
             if not evaluation.results:
                 answers, baseline = found, values
                 evaluation.images = result.images
-            else:
+            elif labels == first:
                 result.same = sum(a == b for a, b in zip(answers, found, strict=True)) / max(len(answers), 1)
                 result.figures |= _difference(baseline, values)
+            else:
+                evaluation.notes.append(
+                    f"{subject.name} has other classes than {evaluation.results[0].file}, or in another order: agreement is not measured"
+                )
             evaluation.results.append(result)
     assert evaluation is not None
     return evaluation
@@ -172,7 +182,7 @@ def _one(
     from adaptrt.vision.images import read_image
 
     seconds = dict.fromkeys(("read", "preprocess", "run", "postprocess"), 0.0)
-    result = BackendResult(subject.backend, subject.path.name, seconds=seconds)
+    result = BackendResult(subject.backend, subject.name, seconds=seconds)
     scorer, answers, total = scoring.scorer(model.spec, dataset), list[Any](), len(dataset.examples)
     values: list[Any] = []
     warnings: list[str] = []
@@ -210,7 +220,7 @@ def _one(
         )
     if warnings:
         more = f" ({len(warnings) - 1} more such warnings)" if len(warnings) > 1 else ""
-        evaluation.notes.append(f"{subject.path.name} in {subject.backend}: {warnings[0]}{more}")
+        evaluation.notes.append(f"{subject.name} in {subject.backend}: {warnings[0]}{more}")
     result.images = len(answers)
     return result, answers, values, scorer
 

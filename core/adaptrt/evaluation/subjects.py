@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from adaptrt.evaluation.request import EvaluationRequest
 from adaptrt.pipeline.beside import report_of
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference
-from adaptrt.specs.backend_parts import ChecksRuntime
+from adaptrt.specs.backend_parts import ChecksRuntime, ReadsSpec
 from adaptrt.specs.backends import BACKENDS, fitting_options
 from adaptrt.store.model_files import require_backend, require_model_file
 
@@ -20,10 +21,24 @@ EAGER = "eager"
 
 @dataclass(frozen=True)
 class Subject:
-    """A backend and the file it runs; for ``eager`` the file whose report holds the spec."""
+    """A backend and the file it runs; for ``eager`` the file whose report holds the spec.
+
+    ``name``: the file's, or its path where another file has the same. ``stem``: that of files about it, which no other has.
+    """
 
     backend: str
     path: Path
+    shown: str = ""
+    number: int = 1
+    """Among those with this backend and stem."""
+
+    @property
+    def name(self) -> str:
+        return self.shown or self.path.name
+
+    @property
+    def stem(self) -> str:
+        return self.path.stem if self.number == 1 else f"{self.path.stem}-{self.number}"
 
     def require_backend(self) -> None:
         """Raise a ``DependencyError`` if the backend is not installed, before other backends run."""
@@ -55,8 +70,35 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
     wanted = backends or list(dict.fromkeys(_backend_of(path) for path in files))
     subjects: list[Subject] = []
     for backend in dict.fromkeys(wanted):
-        subjects += [Subject(backend, path) for path in _files_for(backend, files)]
+        subjects += _distinct(backend, _files_for(backend, files))
     return subjects
+
+
+def _distinct(backend: str, files: Sequence[Path]) -> list[Subject]:
+    names, stems = Counter(path.name for path in files), Counter[str]()
+    subjects = []
+    for path in files:
+        stems[path.stem] += 1
+        subjects.append(Subject(backend, path, str(path) if names[path.name] > 1 else "", stems[path.stem]))
+    return subjects
+
+
+def require_one_task(subjects: Sequence[Subject]) -> None:
+    """Reject files of different tasks before any of them runs, as far as their backends read specs without that."""
+    known: dict[str, str] = {}
+    for subject in subjects:
+        backend = BACKENDS.find(subject.backend) if subject.backend != EAGER else None
+        spec = backend.read_spec(subject.path) if isinstance(backend, ReadsSpec) else None
+        if spec is not None:
+            require_task(spec.task, subject, known)
+
+
+def require_task(task: str, subject: Subject, known: dict[str, str]) -> None:
+    """``known``: the files seen so far by their tasks."""
+    known.setdefault(task, subject.name)
+    if len(known) > 1:
+        said = ", ".join(f"{name} is for {task}" for task, name in known.items())
+        raise UsageError(f"The files have different tasks: {said}.", hint="Evaluate those of one task at a time.")
 
 
 def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:

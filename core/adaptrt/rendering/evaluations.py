@@ -63,7 +63,12 @@ def _class_lines(evaluation: Evaluation) -> list[str]:
         return []
     count, *scores = next(iter(first.values()))
     if len(evaluation.results) > 1:
-        columns = [(f"{scores[0]} {result.backend}", result, scores[0]) for result in evaluation.results]
+        backends = [result.backend for result in evaluation.results]
+        alike = len(set(backends)) < len(backends)
+        columns = [
+            (f"{scores[0]} {result.file if alike else result.backend}", result, scores[0])
+            for result in evaluation.results
+        ]
     else:
         columns = [(score, evaluation.results[0], score) for score in scores]
     head = ["class", count, *(title for title, _, _ in columns)]
@@ -71,7 +76,10 @@ def _class_lines(evaluation: Evaluation) -> list[str]:
         [
             name,
             f"{entry[count]:.0f}",
-            *(f"{100 * result.per_class[name][score]:.2f} %" for _, result, score in columns),
+            *(
+                f"{100 * result.per_class[name][score]:.2f} %" if name in result.per_class else ""
+                for _, result, score in columns
+            ),
         ]
         for name, entry in first.items()
     ]

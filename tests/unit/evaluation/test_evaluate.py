@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import adaptrt
 from adaptrt import DependencyError, ImageError, ModelError, ShapeError, UsageError
 from adaptrt.backends.tensorrt.generations import TENSORRT
 from adaptrt.evaluation import evaluate
+from adaptrt.evaluation.files import ResultsFile
 from adaptrt.evaluation.subjects import choose_subjects
 
 ORIGIN = {"adapter": "tiny", "source": "classifier"}
@@ -101,6 +103,64 @@ def test_a_missing_backend_is_reported_before_others_run(
             on_progress=lambda *at: seen.append(at),
         )
     assert seen == []
+
+
+def with_classes_in_another_order(path: Path, output: Path) -> Path:
+    """The same classifier, whose last class comes first."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from adaptrt.specs import METADATA_KEY, ModelSpec
+
+    model = onnx.load(str(path))
+    spec = ModelSpec.from_json(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
+    order = [len(spec.labels) - 1, *range(len(spec.labels) - 1)]
+    ((out,), graph) = model.graph.output, model.graph
+    for node in graph.node:
+        node.output[:] = ["before" if name == out.name else name for name in node.output]
+    graph.initializer.append(numpy_helper.from_array(np.array(order, np.int64), "order"))
+    graph.node.append(helper.make_node("Gather", ["before", "order"], [out.name], axis=1))
+    labels = tuple(spec.labels[number] for number in order)
+    helper.set_model_props(model, {METADATA_KEY: replace(spec, labels=labels).to_json()})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(output))
+    return output
+
+
+def test_each_file_is_scored_with_its_own_classes(converted: Path, data: Path, tmp_path: Path) -> None:
+    other = with_classes_in_another_order(converted, tmp_path / "other" / "classifier.onnx")
+    (alone,) = evaluate([converted], data).results
+    assert alone.scores["top-1"] > 0.5
+    found = evaluate([converted, other], data)
+    assert [result.scores for result in found.results] == [alone.scores] * 2
+    assert [result.same for result in found.results] == [None, None]
+    (note,) = found.notes
+    assert note.startswith(f"{other} has other classes than {converted}, or in another order")
+
+
+def test_files_of_one_name_are_shown_by_their_paths(converted: Path, data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "classifier.onnx"
+    other.parent.mkdir()
+    shutil.copy(converted, other)
+    written = ResultsFile(tmp_path / "found.json", several=True)
+    found = evaluate([converted, other], data, on_records=written)
+    assert [result.file for result in found.results] == [str(converted), str(other)]
+    assert [path.name for path in written.written] == [
+        "found.classifier.onnxruntime.json",
+        "found.classifier-2.onnxruntime.json",
+    ]
+    assert found.losses() == {f"onnxruntime {other}": 0.0}
+
+
+def test_files_of_different_tasks_are_refused_before_any_runs(converted: Path, tiny: str, data: Path) -> None:
+    adaptrt.convert("detector", adapter="tiny", verify="none", html=False)
+    seen: list[Any] = []
+    with pytest.raises(UsageError) as caught:
+        evaluate([converted, "detector.onnx"], data, on_progress=lambda *at: seen.append(at))
+    assert caught.value.message == (
+        "The files have different tasks: classifier.onnx is for classify, detector.onnx is for detect."
+    )
+    assert not seen
 
 
 def test_a_damaged_image_is_skipped_and_named(converted: Path, data: Path) -> None:

@@ -91,6 +91,8 @@ def truth_of(document: dict[str, Any], spec: ModelSpec) -> tuple[CocoTruth, list
         "annotations": [entry for entry in document["annotations"] if entry["category_id"] in wanted],
         "categories": [entry for entry in document["categories"] if entry["id"] in wanted],
     }
+    if not kept["annotations"]:
+        notes = [*notes, "no object of the model's classes is labeled: all scores are 0"]
     return CocoTruth({**document, **kept}, categories, names), notes
 
 

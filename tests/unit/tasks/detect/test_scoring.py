@@ -60,7 +60,10 @@ def test_annotations_are_found_and_matched_by_name(shapes: Path, tmp_path: Path)
     categories = [{"id": 10 * number, "name": name} for number, name in enumerate(names)]
     dataset = read_coco(changed(shapes, tmp_path, categories=categories, annotations=[]), SPEC, shapes / "images")
     assert dataset.context.categories == (40, 10, 30, 0)
-    assert dataset.notes == ("not among the model's classes, skipped: nothing",)
+    assert dataset.notes == (
+        "not among the model's classes, skipped: nothing",
+        "no object of the model's classes is labeled: all scores are 0",
+    )
     categories = [{"id": number, "name": f"class{number}"} for number in (7, 3, 5, 1)]
     dataset = read_coco(changed(shapes, tmp_path, categories=categories, annotations=[]), SPEC, shapes / "images")
     assert dataset.context.categories == (1, 3, 5, 7)

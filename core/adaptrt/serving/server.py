@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-GRACE = 10.0  # seconds that requests in progress have when the server stops
+GRACE = 8.0  # seconds that requests in progress have when the server stops; `docker stop` kills a container after 10
 _CHUNK = 1 << 16
 _DRAINED = 1 << 30  # bytes of a rejected body that are read and discarded, so that its sender sees the answer
 _BUSY = json_text({"error": {"message": "Too many connections.", "hint": "Send the request again later."}}).encode()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = OpenOptions()
 _SPECS = 32
+_SINGLE = (str, Path, np.ndarray, bytes, bytearray, memoryview)
 
 
 class Model:
@@ -79,7 +80,7 @@ class Model:
         spec = self._spec_with(params)
         batch = (
             [images]
-            if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable) or _is_array(images)
+            if isinstance(images, _SINGLE) or not isinstance(images, Iterable) or _is_array(images)
             else list(images)
         )
         largest = self.largest_batch

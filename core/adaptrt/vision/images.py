@@ -53,9 +53,10 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(source, pil.Image):
         return _from_pil(source, channels)
-    raise ImageError(
-        f"A {type(source).__name__} is not an image.", hint="Pass a path, an RGB array uint8 [H, W, 3] or a PIL image."
-    )
+    hint = "Pass a path, an RGB array uint8 [H, W, 3] or a PIL image."
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        hint = "Decode the file first: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)"
+    raise ImageError(f"{type(source).__name__} is not an image.", hint=hint)
 
 
 def frameworks_read(image: Path, channels: int) -> bool:

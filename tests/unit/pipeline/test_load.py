@@ -149,6 +149,13 @@ def test_a_model_joins_only_where_it_is_asked_to(tmp_path: Path) -> None:
             adaptrt.load(file, join_calls=wrong)
 
 
+def test_the_bytes_of_a_file_are_one_image_that_has_to_be_decoded(tmp_path: Path) -> None:
+    with adaptrt.load(write(tmp_path / "net.onnx", "1:4")) as model:
+        with pytest.raises(ImageError, match="^bytes is not an image") as caught:
+            model(b"\xff\xd8\xff")
+        assert "cv2.imdecode" in str(caught.value.hint)
+
+
 def test_what_a_runner_finds_while_it_runs_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as why an engine's images are preprocessed on the CPU, which is known after the first."""
     from adaptrt.pipeline.executors import LOCAL

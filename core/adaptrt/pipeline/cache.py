@@ -25,6 +25,7 @@ from adaptrt.report import Report
 from adaptrt.request import Request
 from adaptrt.specs.backend_parts import NamesMachine
 from adaptrt.specs.backends import BACKENDS
+from adaptrt.specs.installed import installed_distribution
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.cache import Store, key_of
 from adaptrt.store.cache_entry import Entry
@@ -157,7 +158,7 @@ def _distributions(request: Request, session: Session) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         try:
-            distribution = metadata.distribution(name)
+            distribution = installed_distribution(name)
         except metadata.PackageNotFoundError:
             continue
         found[name] = [distribution.version, *_requirements(distribution), *_sources(distribution)]
@@ -169,7 +170,7 @@ def _requirements(distribution: metadata.Distribution) -> list[str]:
     for text in distribution.requires or ():
         try:
             name = Requirement(text).name
-            required = metadata.distribution(name)
+            required = installed_distribution(name)
         except (InvalidRequirement, metadata.PackageNotFoundError):
             continue
         if _editable(required) is not None and not name.startswith("adaptrt"):
@@ -192,10 +193,11 @@ def _sources(distribution: metadata.Distribution) -> list[str]:
             for line in lines
             if "sha256=" in line and not line.startswith(("..", "/")) and ".dist-info/" not in line
         )
+    modules = [path for pattern in ("*.py", "src/*.py") for path in folder.glob(pattern)]
+    packaged = [path for top in _packages(folder) for path in top.rglob("*.py")]
     return [
         f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}"
-        for top in _packages(folder)
-        for path in sorted(top.rglob("*.py"))
+        for path in sorted({*modules, *packaged})
     ]
 
 

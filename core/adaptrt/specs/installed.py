@@ -19,7 +19,8 @@ def declaring_distributions() -> Iterator[tuple[str, Distribution]]:
     """Name and distribution of each one with an entry point in a group ``adaptrt.*``. Nothing is imported.
 
     Only text is searched until one of them is found: an environment has hundreds of distributions, and the metadata of
-    one is a page long. The first on ``sys.path`` counts if a distribution is found twice.
+    one is a page long. The first on ``sys.path`` counts if a distribution is found twice, for example in the folder of its
+    sources, which setuptools leaves an ``.egg-info`` in.
     """
     from importlib import metadata  # its import takes longer than all others of `adaptrt --version`
 
@@ -27,11 +28,27 @@ def declaring_distributions() -> Iterator[tuple[str, Distribution]]:
     for distribution in metadata.distributions():
         if "[adaptrt." not in (distribution.read_text("entry_points.txt") or ""):
             continue
-        found = re.search(r"^Name: *(\S+)", distribution.read_text("METADATA") or "", re.MULTILINE)
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        found = re.search(r"^Name: *(\S+)", text, re.MULTILINE)
         name = found[1] if found else ""  # an interrupted installation leaves no metadata
-        if not name or name not in seen:
+        key = re.sub(r"[-_.]+", "-", name).lower()  # equal for all spellings of a name
+        if not name or key not in seen:
             yield name or UNKNOWN, distribution
-        seen.add(name)
+        seen.add(key)
+
+
+def installed_distribution(name: str) -> Distribution:
+    """The distribution as its installer recorded it, with ``RECORD`` and ``direct_url.json``; else the first on ``sys.path``.
+
+    In the folder of its sources, the ``.egg-info`` of setuptools is found first, which has neither.
+    """
+    from importlib import metadata
+
+    first = metadata.distribution(name)
+    if first.read_text("RECORD") is not None:
+        return first
+    found = metadata.distributions(name=name)
+    return next((one for one in found if one.read_text("RECORD") is not None), first)
 
 
 def install_target(distribution: str) -> str:

@@ -165,7 +165,10 @@ def test_sources_of_an_editable_plugin_count(checkpoint: Path, install_extension
     (info / "direct_url.json").write_text(json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}}))
     base = key()
     (package / "__init__.py").write_text("CHANGED = True")
-    assert key() != base
+    changed = key()
+    assert changed != base
+    (folder / f"{module}.py").write_text("CHANGED = True")  # a distribution may be a module, without a package
+    assert key() != changed
 
 
 def test_files_of_an_installed_plugin_count(checkpoint: Path, install_extension: Install) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from adaptrt.conversion_file import read_conversion
+from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.specs import installed
-from adaptrt.specs.installed import install_target
+from adaptrt.specs.installed import declaring_distributions, install_target, installed_distribution
 from adaptrt.specs.registry import _EXTENSIONS
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +57,43 @@ def test_the_name_or_the_folder_of_the_clone(origin: Any, tmp_path: Path, monkey
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     assert install_target("adaptrt-ray") == f"'{clone}/extensions/ray'"
+
+
+def _write(folder: Path, file: str, name: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / file).write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+    (folder / "entry_points.txt").write_text("[adaptrt.adapters]\nedges = adaptrt_edges\n")
+
+
+def _edges() -> list[str]:
+    return [one.source for one in find_candidates(ADAPTERS) if one.name == "edges"]
+
+
+def test_sources_and_what_was_installed_from_them_are_one_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """setuptools leaves an .egg-info in the folder, and Python has that folder on its path when it runs there."""
+    sources, site = tmp_path / "sources", tmp_path / "site"
+    _write(sources / "adaptrt_edges.egg-info", "PKG-INFO", "adaptrt-edges")
+    monkeypatch.syspath_prepend(str(sources))
+    assert _edges() == ["adaptrt-edges 0.1.0"]
+    _write(site / "adaptrt_edges-0.1.0.dist-info", "METADATA", "Adaptrt_Edges")
+    monkeypatch.syspath_prepend(str(site))
+    assert _edges() == ["Adaptrt_Edges 0.1.0"]
+    assert [name for name, _ in declaring_distributions()].count("Adaptrt_Edges") == 1
+    monkeypatch.syspath_prepend(str(sources))
+    assert _edges() == ["adaptrt-edges 0.1.0"]
+
+
+def test_the_installers_record_is_found_behind_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, site = tmp_path / "sources", tmp_path / "site"
+    _write(sources / "adaptrt_edges.egg-info", "PKG-INFO", "adaptrt-edges")
+    monkeypatch.syspath_prepend(str(sources))
+    assert installed_distribution("adaptrt-edges").read_text("RECORD") is None
+    _write(site / "adaptrt_edges-0.1.0.dist-info", "METADATA", "adaptrt-edges")
+    (site / "adaptrt_edges-0.1.0.dist-info" / "RECORD").write_text("adaptrt_edges.py,sha256=1,1\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    assert installed_distribution("adaptrt-edges").read_text("RECORD")
 
 
 def test_every_extension_that_is_chosen_by_name_is_known() -> None:

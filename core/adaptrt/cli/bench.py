@@ -71,7 +71,7 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 @option("--threads", metavar="N,N", callback=_sizes, default="1", section=MEASURE, help="How many threads call the model at the same time.  [default: 1]")  # fmt: skip
 @option("--cpu-threads", type=click.IntRange(min=1), metavar="N", section=MEASURE, help="CPU threads of one call.  [default: the backend's]")  # fmt: skip
 @option("--image", metavar="FILE", section=MEASURE, help="The image of every call; decoding it is not timed.  [default: noise of 1280 x 720 pixels]")  # fmt: skip
-@option("--shape", metavar="INPUT=SHAPE", multiple=True, section=MEASURE, help="images=1x3x640x640, for files without a spec.")  # fmt: skip
+@option("--shape", metavar="INPUT=SHAPE", multiple=True, section=MEASURE, help="images=1x3x640x640, for files without a spec, or another size.")  # fmt: skip
 @option("--seconds", type=float, default=2.0, metavar="S", section=MEASURE, help="Time for each measurement.  [default: 2]")  # fmt: skip
 @option("--turns", type=int, default=20, metavar="N", section=MEASURE, help="Number of rounds; in each, every file is measured.  [default: 20]")  # fmt: skip
 @option("--cuda-graphs", type=click.Choice(["on", "off", "both"]), default="on", section=MEASURE, help="Run TensorRT engines with CUDA graphs, without, or both.  [default: on]")  # fmt: skip

@@ -162,6 +162,27 @@ def test_a_file_without_a_spec_is_measured_alone(adaptrt: Any, tmp_path: Path, m
     assert "pre- and postprocessing are unknown" in found["forms"][0]["warnings"][0]
 
 
+def test_a_file_with_a_spec_is_measured_at_the_given_shape(adaptrt: Any, files: tuple[Path, Path]) -> None:
+    found = adaptrt("bench", "a.onnx", "b.onnx", "--shape", "images=3x3x16x16", *QUICK, "--json").json
+    assert [row["batch"] for row in found["rows"]] == [3, 3]
+    assert all(row["call"] is not None for row in found["rows"])
+
+
+@pytest.mark.parametrize("names", [("a.onnx",), ("a.onnx", "b.onnx")])
+def test_an_input_that_no_file_has(adaptrt: Any, files: tuple[Path, Path], names: tuple[str, ...]) -> None:
+    result = adaptrt("bench", *names, "--shape", "imagse=1x3x16x16", *QUICK)
+    assert result.code == 2
+    assert "input 'imagse'" in result.err
+    assert "Did you mean 'images'?" in result.err
+
+
+@pytest.mark.parametrize("shape", ["1x3x64x64", "8x3x16x16", "3x16x16", "1..8x3x16x16"])
+def test_a_shape_that_the_file_does_not_support(adaptrt: Any, files: tuple[Path, Path], shape: str) -> None:
+    result = adaptrt("bench", "a.onnx", "--shape", f"images={shape}", *QUICK)
+    assert result.code == 2
+    assert "a.onnx supports 1..4@2x3x16x16." in result.err
+
+
 def test_cuda_graphs_without_an_engine_are_a_warning(adaptrt: Any, files: tuple[Path, Path]) -> None:
     found = adaptrt("bench", files[0], "--cuda-graphs", "both", *QUICK)
     assert found.code == 0

@@ -16,6 +16,7 @@ from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
 from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
+from adaptrt.pipeline.bench.shapes import require_known, spec_at
 from adaptrt.pipeline.load import Model, load
 from adaptrt.specs.backend_parts import KnowsOrigin, ReplaysGraphs
 from adaptrt.specs.backends import Backend, fitting_options, runs_onnx
@@ -118,6 +119,8 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
             for graphs in _settings(request) if replays else (True,):
                 title = f"{name}, CUDA graphs {'on' if graphs else 'off'}" if replays else name
                 opened.append(_open(Path(file), title, backend, request, cuda_graphs=graphs))
+        known = dict.fromkeys(tensor.name for one in opened for tensor in one.spec.inputs)
+        require_known(request.shapes.shapes, list(known), [name for name in request.files if name not in SOURCE_MODEL])
     except BaseException:
         for one in opened:
             one.close()
@@ -161,6 +164,11 @@ def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cud
             raise
         form = Form(name, str(path), runner.backend, on_cpu, path.name, (without.message,))
         return OpenForm(form, runner, spec, None, path)
+    try:
+        model.spec = spec_at(model.spec, request.shapes.shapes, path.name)
+    except AdaptrtError:
+        model.close()
+        raise
     onnx, work = _counted_from(path, backend)
     form = Form(name, str(path), model.runner.backend, on_cpu, work, tuple(model.warnings))
     return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx)
@@ -175,6 +183,7 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
     device, note = _device_of_source(request, require_backend(path))
     compiled = name == COMPILED
     model = load_reference(path, request.origin, plugins_file=request.plugins_file, compiled=compiled, device=device)
+    model.spec = spec_at(model.spec, request.shapes.shapes, name)
     restore = None
     if request.options.threads is not None:
         import torch

@@ -27,7 +27,7 @@ class BenchRequest:
     - ``batches``: images per call; empty: 1, or what the files are fixed to
     - ``threads``: how many threads call the model at the same time (not the CPU threads of one call: ``options.threads``)
     - ``image``: what is run on; ``None``: image-like noise of 1280 x 720 pixels
-    - ``shapes``: for files without a spec
+    - ``shapes``: for files without a spec; of a file with one, within what it supports
     - ``seconds`` of each measurement, divided into ``turns``
     - ``cuda_graphs``: of engines; ``both`` measures each engine twice
     - ``gpu_peak``: the peak of the GPU; ``None``: it is measured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +11,7 @@ from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
 from adaptrt.cli.framework import option
 from adaptrt.cli.output import echo
+from adaptrt.specs.devices import FORM, is_device
 
 if TYPE_CHECKING:
     from adaptrt.specs.executors import Executor, ExecutorOptions
@@ -21,8 +21,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
     """Reject what is not the name of a device, before anything is opened."""
-    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise click.BadParameter(f"{name!r} is not a device: use cpu, cuda or cuda:0.")
+    if name is not None and not is_device(name):
+        raise click.BadParameter(f"{name!r} is not a device: use {FORM}.")
     return name
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adaptrt.errors import PluginError, UsageError, did_you_mean
 from adaptrt.specs.backend_parts import TakesOptions
+from adaptrt.specs.devices import FORM, is_device
 from adaptrt.specs.registry import Registry
 from adaptrt.specs.runners import FileRunner
 
@@ -56,6 +57,10 @@ class OpenOptions:
     cuda_graphs: bool = True
     cpu_images: bool = False
     gpu_jpeg: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device is not None and not is_device(self.device) and not _is_of_a_backend(self.device):
+            raise UsageError(f"{self.device!r} is not a device.", hint=f"Use {FORM}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +173,12 @@ def build_options_of(backend: Backend) -> Collection[str]:
 def runs_on(backend: Backend, device: str) -> bool:
     """Whether the files of a backend run on this kind of device: ``cpu``, ``cuda`` or ``cuda:1``."""
     return device.partition(":")[0] in backend.devices
+
+
+def _is_of_a_backend(device: Any) -> bool:
+    """Whether a backend declares this kind of device, besides those of core: ``npu`` or ``npu:0``."""
+    kind = device.partition(":")[0] if isinstance(device, str) else ""
+    return kind not in ("", "cpu", "cuda") and any(kind in backend.devices for backend in BACKENDS.all())
 
 
 def fitting_options(backend: Backend, options: OpenOptions) -> OpenOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper  # noqa: E402
 import adaptrt  # noqa: E402
 from adaptrt.errors import ImageError, ModelError, UsageError  # noqa: E402
 from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch  # noqa: E402
+from adaptrt.specs.backends import BACKENDS, OpenOptions  # noqa: E402
 
 
 def write(path: Path, batch: str, metadata: str | None = None) -> Path:
@@ -184,3 +186,22 @@ def test_what_a_runner_finds_while_it_runs_is_reported_once(tmp_path: Path, monk
     said: list[str] = []
     assert len(list(LOCAL.run(file, images, ExecutorOptions(warn=said.append)))) == 3
     assert said == ["preprocessed on the CPU"]
+
+
+@pytest.mark.parametrize("device", ["cpuu", "CPU", "gpu", "tpu", "0", "", 0, "cuda:x", "cuda:", "cpu:0"])
+def test_what_is_not_a_device(tmp_path: Path, device: Any) -> None:
+    path = write(tmp_path / "net.onnx", "1")
+    with pytest.raises(UsageError, match=f"^{device!r} is not a device") as caught:
+        adaptrt.load(path, device=device)
+    assert caught.value.hint == "Use cpu, cuda or cuda:0."
+    with adaptrt.load(path, device="cpu") as model:
+        assert model.runner.backend == "onnxruntime"
+
+
+def test_a_backend_may_have_other_kinds_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = SimpleNamespace(devices=("npu",))
+    monkeypatch.setattr(BACKENDS, "all", lambda: [backend])
+    for device in (None, "cpu", "cuda", "cuda:1", "npu", "npu:2"):
+        assert OpenOptions(device=device).device == device
+    with pytest.raises(UsageError, match="is not a device"):
+        OpenOptions(device="tpu")

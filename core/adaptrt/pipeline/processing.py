@@ -64,7 +64,8 @@ class Processing:
 
 
 def spec_with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
-    """The spec with other decoder parameters, given as text or values; a ``UsageError`` names one that is unknown or invalid."""
+    """The spec with other decoder parameters, given as text or values, also of NumPy; a ``UsageError`` names one that is unknown or
+    invalid."""
     if not params:
         return spec
     from adaptrt.options import fill_options, no_option, takes_option
@@ -74,5 +75,12 @@ def spec_with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
     for key in params:
         if not takes_option(decoder.params, key):
             raise no_option(f"Decoder {decoder.name!r} has no option {key!r}.", key, decoder.params)
-    filled = fill_options(decoder.params, params)
+    filled = fill_options(decoder.params, {key: _plain(value) for key, value in params.items()})
     return spec.with_decoder_params(**{key: getattr(filled, key) for key in params})
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars and arrays, also in a list, as Python's numbers and lists."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper  # noqa: E402
 
 import adaptrt  # noqa: E402
 from adaptrt.errors import ImageError, ModelError, UsageError  # noqa: E402
+from adaptrt.pipeline.processing import spec_with_params  # noqa: E402
 from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch  # noqa: E402
 from adaptrt.specs.backends import BACKENDS, OpenOptions  # noqa: E402
 
@@ -205,3 +206,28 @@ def test_a_backend_may_have_other_kinds_of_device(monkeypatch: pytest.MonkeyPatc
         assert OpenOptions(device=device).device == device
     with pytest.raises(UsageError, match="is not a device"):
         OpenOptions(device="tpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"conf": np.float64(0.5), "max_det": np.int64(2)}, {"conf": 0.5, "max_det": 2}),
+        ({"conf": np.float32(0.5), "agnostic": np.bool_(True)}, {"conf": 0.5, "agnostic": True}),
+        ({"conf": np.array(0.5), "classes": np.array([3])}, {"conf": 0.5, "classes": (3,)}),
+        ({"classes": [np.int64(3), "a"]}, {"classes": (3, "a")}),
+        ({"classes": np.array(["a"])}, {"classes": ("a",)}),
+    ],
+)
+def test_parameters_may_be_values_of_numpy(given: dict[str, Any], plain: dict[str, Any]) -> None:
+    spec = ModelSpec((InputSpec.image(8, 8),), task="detect", decoder=DecoderSpec("yolo"), labels=("a", "b", "c", "d"))
+    found = spec_with_params(spec, given).decoder
+    assert found is not None
+    assert {key: found.params[key] for key in plain} == plain
+    assert {type(found.params[key]) for key in plain} == {type(value) for value in plain.values()}
+
+
+def test_a_call_with_a_parameter_of_numpy(tmp_path: Path) -> None:
+    with adaptrt.load(write(tmp_path / "net.onnx", "1")) as model:
+        assert len(model(plain(255, 0, 0), top_k=np.int64(2))[0].scores) == 2
+        with pytest.raises(UsageError, match="top_k"):
+            model(plain(255, 0, 0), top_k=np.float32(0.5))

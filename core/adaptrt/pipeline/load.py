@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from inspect import GEN_CLOSED, getgeneratorstate
 from pathlib import Path
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -65,6 +67,8 @@ class Model:
         self._specs: dict[Any, tuple[ModelSpec, ModelSpec]] = {}
         self._results: WeakKeyDictionary[Generator[FrameResult, None, None], Thread] = WeakKeyDictionary()
         """Of sources, with the threads that asked for them."""
+        self._ended: WeakSet[Generator[FrameResult, None, None]] = WeakSet()
+        """Results that ``close`` has ended."""
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
@@ -129,7 +133,14 @@ class Model:
             raise UsageError(f"batch must be 1 to {largest} for {self.path.name}; got {batch}.")
         results = stream_results(self._pipeline, spec, found, min(batch or len(found), largest))
         self._results[results] = current_thread()
-        return results
+        return self._unless_ended(results)
+
+    def _unless_ended(self, results: Generator[FrameResult, None, None]) -> Generator[FrameResult, None, None]:
+        """The results, and an error where ``close`` has ended them: they would look complete."""
+        with closing(results):
+            yield from results
+        if results in self._ended:
+            raise ModelError(f"{self.path.name} has been closed.", hint="Load it again: adaptrt.load(...)")
 
     def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
         """The same object for the same parameters: much is remembered for a spec."""
@@ -167,9 +178,14 @@ class Model:
         return found
 
     def close(self) -> None:
-        """End the results of ``predict`` in this thread, wait for calls of others, and free the model."""
+        """End the results of ``predict`` in this thread, wait for calls of others, and free the model.
+
+        To ask for more of the results is an error.
+        """
         for results, thread in list(self._results.items()):
             if thread is current_thread():  # the runner would wait for what they have started
+                if getgeneratorstate(results) != GEN_CLOSED:  # not at their end
+                    self._ended.add(results)
                 results.close()
         self.runner.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from onnx import TensorProto, helper  # noqa: E402
 import adaptrt  # noqa: E402
 from adaptrt.errors import ImageError, ModelError, UsageError  # noqa: E402
 from adaptrt.pipeline.processing import spec_with_params  # noqa: E402
+from adaptrt.sources import Frame  # noqa: E402
 from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch  # noqa: E402
 from adaptrt.specs.backends import BACKENDS, OpenOptions  # noqa: E402
 
@@ -231,3 +232,43 @@ def test_a_call_with_a_parameter_of_numpy(tmp_path: Path) -> None:
         assert len(model(plain(255, 0, 0), top_k=np.int64(2))[0].scores) == 2
         with pytest.raises(UsageError, match="top_k"):
             model(plain(255, 0, 0), top_k=np.float32(0.5))
+
+
+class _Frames:
+    """A source of three frames that records what happens to it."""
+
+    name, live, still, fps = "frames", False, False, None
+
+    def __init__(self) -> None:
+        self.opened = self.ended = False
+
+    def close(self) -> None: ...
+
+    def frames(self) -> Iterator[Frame]:
+        self.opened = True
+        try:
+            for index in range(3):
+                yield Frame(source=self.name, index=index, pixels=plain(255, 0, 0))
+        finally:
+            self.ended = True
+
+
+def test_results_of_a_closed_model_are_an_error(tmp_path: Path) -> None:
+    """Results that were not asked for before the model was closed would look like an empty folder."""
+    with adaptrt.load(write(tmp_path / "net.onnx", "1")) as model:
+        later, begun = _Frames(), _Frames()
+        results, others = model.predict(later), model.predict(begun)
+        next(others)
+        ended = model.predict(_Frames())
+        next(ended)
+        ended.close()
+        complete = model.predict(_Frames())
+        assert len(list(complete)) == 3
+    assert begun.ended
+    for found in (results, others):
+        with pytest.raises(ModelError, match=r"net\.onnx has been closed"):
+            next(found)
+    assert not later.opened
+    assert list(ended) == list(complete) == list(others) == []
+    with pytest.raises(ModelError, match=r"net\.onnx has been closed"):
+        list(model.predict(_Frames()))

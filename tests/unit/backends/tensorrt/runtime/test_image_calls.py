@@ -20,7 +20,7 @@ from adaptrt.backends.tensorrt.runtime import image_batch, placed_images, ways
 from adaptrt.backends.tensorrt.runtime import pool as pools
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 from adaptrt.backends.tensorrt.runtime.ways import FastestWay, Trial
-from adaptrt.errors import EngineError, ImageError
+from adaptrt.errors import EngineError, ImageError, ModelError
 from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.load import Model
@@ -347,7 +347,8 @@ def test_a_model_can_be_closed_before_its_results_end(opened: tuple[Any, Any], t
         results = model.predict(str(tmp_path))
         next(results)
         assert len(runner._pool._free) < len(runner._pool.lanes)
-    assert not list(results)
+    with pytest.raises(ModelError, match=r"best\.engine has been closed"):
+        list(results)
     assert not runner._pool.lanes
 
 

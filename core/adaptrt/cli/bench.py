@@ -126,12 +126,12 @@ def _page_path(output: str | None) -> Path | None:
     if output is None:
         return None
     from adaptrt.errors import OutputError
-    from adaptrt.pipeline.output import require_folder
+    from adaptrt.pipeline.output import require_file
 
     path = Path(output)
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise OutputError(f"-o {path}: the page is an .html file.", hint=f"For example: -o {path.stem}.html")
-    require_folder(path.parent)
+    require_file(path)
     return path
 
 

@@ -27,11 +27,11 @@ _ASSIGNED_SECRET = re.compile(r"(?i)\b(\w*(?:token|secret|password|passwd|api_?k
 def write_bug_report(path: str, health: Mapping[str, Any]) -> None:
     """Write the report of this installation; an ``OutputError`` if that is not possible."""
     try:
-        with written_aside(Path(path)) as aside:
+        with written_aside(Path(path), parents=True) as aside:
             aside.write_text(bug_report(health), encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"--report {path} cannot be written: {error.strerror}.", hint="Specify a file in an existing folder."
+            f"--report {path} cannot be written: {error.strerror}.", hint="Choose another file with --report."
         ) from error
 
 

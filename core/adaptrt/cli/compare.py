@@ -72,12 +72,13 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError
     from adaptrt.pipeline.layers.compare import compare as run
-    from adaptrt.pipeline.output import require_folder
+    from adaptrt.pipeline.output import require_file
     from adaptrt.rendering.layers import comparison_lines
 
     page = Path(flags["html"]) if flags["html"] else None
-    if page is not None:
-        require_folder(page.parent)
+    for flag in ("html", "save_inputs", "save_results"):
+        if flags[flag]:
+            require_file(Path(flags[flag]), f"--{flag.replace('_', '-')}")
     request = request_from_flags(flags, f"adaptrt compare {shlex.join(arguments(ctx))}")
     with redirect_stdout_to_stderr(verbose):
         found = run(request)

@@ -32,6 +32,12 @@ def doctor(
     from adaptrt.cli.health import examine
     from adaptrt.errors import DependencyError
 
+    if report is not None:
+        from pathlib import Path
+
+        from adaptrt.pipeline.output import require_file
+
+        require_file(Path(report), "--report")
     health = examine()
     if model is not None:
         health["known_issues"] = _issues_of(model)

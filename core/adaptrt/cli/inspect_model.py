@@ -93,12 +93,12 @@ def draw(file: Path, form: str, flags: dict[str, Any], *, quiet: bool, as_json: 
     """Write the drawing beside the file, or where ``-o`` says."""
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.pipeline.layers.drawing import DrawingRequest, draw_graph
-    from adaptrt.pipeline.output import require_folder
+    from adaptrt.pipeline.output import require_file
     from adaptrt.rendering.drawing import write_drawing
     from adaptrt.rendering.formatting import display_path
 
     output = Path(flags["output"]) if flags["output"] else file.with_name(f"{file.name}.graph.{form}")
-    require_folder(output.parent)
+    require_file(output)
     request = DrawingRequest(
         file=file,
         color=flags["color"] or ("error" if flags["comparison"] else "precision"),

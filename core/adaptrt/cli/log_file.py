@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import click
 
 from adaptrt.errors import OutputError
+from adaptrt.store.workspace import created_folder
 
 
 def open_log(ctx: click.Context, path: str) -> None:
@@ -14,10 +16,11 @@ def open_log(ctx: click.Context, path: str) -> None:
     from adaptrt.cli.given import arguments
 
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        with created_folder(Path(path).parent):
+            handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise OutputError(
-            f"--log-file {path} cannot be written: {error.strerror}.", hint="Specify a file in an existing folder."
+            f"--log-file {path} cannot be written: {error.strerror}.", hint="Choose another file with --log-file."
         ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("adaptrt")

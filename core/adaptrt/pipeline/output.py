@@ -138,6 +138,14 @@ def require_folder(folder: Path, flag: str = "-o") -> None:
         raise output_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), existing, flag)
 
 
+def require_file(path: Path, flag: str = "-o") -> None:
+    """Reject a file that cannot be written, before the work for it; creates nothing. A device or a pipe is written directly."""
+    if path.is_dir():
+        raise output_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, flag)
+    if path.is_file() or not path.exists():
+        require_folder(path.parent, flag)
+
+
 def publish(files: Mapping[Path, Path], workdir: Path) -> None:
     """Move finished files (destination to file) to their names, all or none.
 

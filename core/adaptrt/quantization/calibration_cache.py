@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adaptrt.errors import OutputError, UsageError
 from adaptrt.quantization.statistics import Range
-from adaptrt.store.workspace import follow_link, move_file
+from adaptrt.store.workspace import created_folder, follow_link, move_file
 
 _VERSION = 1
 
@@ -60,9 +60,11 @@ def write_calibration(path: Path, calibration: Calibration, workdir: Path) -> No
     aside = workdir / "calibration.json"
     try:
         aside.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1))
-        move_file(aside, follow_link(path))
+        target = follow_link(path)
+        with created_folder(target.parent):
+            move_file(aside, target)
     except OSError as error:
         raise OutputError(
             f"The calibration cache {path} cannot be written: {error.strerror or error}.",
-            hint="Specify a file in an existing folder with --calib-cache.",
+            hint="Choose another file with --calib-cache.",
         ) from error

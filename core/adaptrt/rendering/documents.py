@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,5 @@ def page_of(report: Report, folder: Path) -> Mapping[str, Path]:
 
 def write_failed_report(report: Report, path: Path, *, html: bool) -> Path:
     """Write the report of a failed conversion as ``path`` with ``.json`` and ``.html`` added; return the one to read."""
-    with contextlib.suppress(OSError):  # if it cannot be created, writing the file reports the error
-        path.parent.mkdir(parents=True, exist_ok=True)
     written = write_whole(path.with_name(f"{path.name}.json"), report.to_json())
     return write_html(report, path.with_name(f"{path.name}.html")) if html else written

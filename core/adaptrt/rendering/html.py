@@ -56,13 +56,13 @@ def write_html(report: Report, path: Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write to a temporary file, then rename; raises an ``OutputError`` if that fails."""
+    """Write to a temporary file, then rename; missing folders are created. Raises an ``OutputError`` if that fails."""
     try:
-        with written_aside(path) as aside:
+        with written_aside(path, parents=True) as aside:
             aside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o."
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location."
         ) from error
     return path
 

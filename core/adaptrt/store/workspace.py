@@ -71,7 +71,7 @@ def follow_link(path: Path) -> Path:
         if shared and hasattr(os, "getuid") and link.st_uid not in (os.getuid(), folder.st_uid):
             raise OutputError(
                 f"{path} is a link that another user placed in a shared folder.",
-                hint="Choose another location with -o.",
+                hint="Choose another location.",
             )
         target = Path(os.path.realpath(path))
     try:
@@ -81,7 +81,7 @@ def follow_link(path: Path) -> Path:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        raise OutputError(f"{path} is not a regular file.", hint="Choose another name with -o.")
+        raise OutputError(f"{path} is not a regular file.", hint="Choose another name.")
     return target
 
 

@@ -146,7 +146,7 @@ def write_image(path: str | os.PathLike[str], rgb: ImageArray, *, parents: bool 
             aside.write_bytes(data)
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o."
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location."
         ) from error
     return path
 

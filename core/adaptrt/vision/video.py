@@ -45,7 +45,7 @@ class VideoWriter:
         try:
             self._aside(path).replace(path)
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o.") from error  # fmt: skip
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location.") from error  # fmt: skip
         self.written.append(path)
 
     def __enter__(self) -> VideoWriter:
@@ -59,11 +59,11 @@ class VideoWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o.") from error  # fmt: skip
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location.") from error  # fmt: skip
         writer = cv2.VideoWriter(str(self._aside(path)), cv2.VideoWriter_fourcc(*"mp4v"), self._fps, size[::-1])
         if not writer.isOpened():
             raise OutputError(
-                f"{path} cannot be written as a video.", hint="Choose another location with -o, or install opencv-python with FFmpeg."
+                f"{path} cannot be written as a video.", hint="Choose another location, or install opencv-python with FFmpeg."
             )  # fmt: skip
         self._writer, self._size = writer, size
 

@@ -65,7 +65,7 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> Non
 
 
 def test_files_side_by_side(adaptrt: Any, files: tuple[Path, Path]) -> None:
-    result = adaptrt("bench", *files, "--batch", "1,4", "--threads", "2", *QUICK, "-o", "bench.html")
+    result = adaptrt("bench", *files, "--batch", "1,4", "--threads", "2", *QUICK, "-o", "new/bench.html")
     assert result.code == 0, result.err
     rows = [line.split() for line in result.out.splitlines()]
     for name in ("a.onnx", "b.onnx"):
@@ -74,8 +74,8 @@ def test_files_side_by_side(adaptrt: Any, files: tuple[Path, Path]) -> None:
             assert any(row[:5] == [name, "file", "alone", batch, "2"] for row in rows)
             assert any(row[:4] == [name, "preprocessing", batch, "2"] for row in rows)
     assert "compared with a.onnx" in result.out
-    assert result.out.endswith("Written: bench.html\n")
-    page = Path("bench.html").read_text()
+    assert result.out.endswith("Written: new/bench.html\n")
+    page = Path("new/bench.html").read_text()
     assert page.count("<polyline") == 2 * 2 * 2  # batches, files, call and file alone
     assert page.count("Images per second, call") == 2
     assert "<script" not in page
@@ -154,8 +154,10 @@ def test_a_file_without_a_spec_is_measured_alone(adaptrt: Any, tmp_path: Path, m
     assert adaptrt("bench", "plain.onnx").code == 2  # the batch is dynamic, and no size is given
     write_convnet(Path("a.onnx"))
     words = ("bench", "plain.onnx", "a.onnx", "--shape", "images=1..4x3x16x16", "--batch", "4", *QUICK)
-    found = adaptrt(*words, "--json", "-o", "bench.html").json
-    assert "Images per second, file alone" in Path("bench.html").read_text()  # of both, so that bars can be compared
+    found = adaptrt(*words, "--json", "-o", "new/bench.html").json
+    assert (
+        "Images per second, file alone" in Path("new/bench.html").read_text()
+    )  # of both, so that bars can be compared
     row = found["rows"][0]
     assert row["call"] is None
     assert row["file"]["calls"] >= 6
@@ -242,9 +244,9 @@ def test_the_peak_of_a_gpu_is_measured_for_each_precision(adaptrt: Any, on_gpu: 
     assert half["least_bytes"] < full["least_bytes"] < 2 * half["least_bytes"]
     assert full["limit"] is None
     assert "the physical limit in fp32 is unknown without --gpu-peak: Nothing works" in found["notes"]
-    shown = adaptrt("bench", *files, *QUICK, "-o", "bench.html").out
+    shown = adaptrt("bench", *files, *QUICK, "-o", "new/bench.html").out
     assert "GPU, fp16: 2 GFLOP/s, 1 GB/s (measured in this run: " in shown
-    assert "GPU, fp16 peak</td><td>2 GFLOP/s" in Path("bench.html").read_text()
+    assert "GPU, fp16 peak</td><td>2 GFLOP/s" in Path("new/bench.html").read_text()
 
 
 def test_a_peak_that_is_given_is_not_measured(adaptrt: Any, on_gpu: list[str]) -> None:

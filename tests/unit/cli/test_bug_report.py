@@ -51,7 +51,11 @@ def test_it_is_written(adaptrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert done.code == 0, done.err
     assert "report.md" in done.out
     assert (tmp_path / "report.md").read_text().startswith("## Environment")
-    assert adaptrt("doctor", "--report", str(tmp_path / "no" / "report.md")).code == OutputError.exit_code
+    assert adaptrt("doctor", "--report", str(tmp_path / "new" / "report.md")).code == done.code
+    assert (tmp_path / "new" / "report.md").is_file()
+    failed = adaptrt("doctor", "--report", str(tmp_path / "report.md" / "report.md"))
+    assert failed.code == OutputError.exit_code
+    assert "with --report" in failed.err
 
 
 def test_issue_templates_ask_for_it() -> None:

@@ -14,6 +14,7 @@ from copying_backend import BACKEND, Copying
 from onnx import numpy_helper
 from small_convnet import write_convnet
 
+from adaptrt.errors import OutputError
 from adaptrt.pipeline.layers.polygraphy import read_results
 from adaptrt.specs.backend_parts import BuildOrigin
 from adaptrt.specs.backends import BACKENDS
@@ -165,3 +166,17 @@ def test_an_unknown_tensor_is_looked_up_in_the_file_that_is_compared(adaptrt: An
     assert result.code == 2
     assert "other/net.onnx has no tensor, node or module 'bodyy'." in result.err
     assert "adaptrt inspect other/net.onnx --graph" in result.err
+
+
+def test_folders_of_results_are_created_or_refused_before_the_work(adaptrt: Any, net: Path) -> None:
+    files = {"--html": "page/layers.html", "--save-inputs": "in/put.json", "--save-results": "out/results.json"}
+    words = [word for pair in files.items() for word in pair]
+    assert adaptrt("compare", net, net, *words).code == 0
+    assert all(map(Path.is_file, map(Path, files.values())))
+    Path("folder").mkdir()
+    Path("broken.onnx").touch()
+    for flag in files:
+        for name in (f"{net}/results", "folder"):
+            result = adaptrt("compare", "broken.onnx", net, flag, name)
+            assert result.code == OutputError.exit_code
+            assert f"with {flag}" in result.err

@@ -168,8 +168,8 @@ def test_the_graph_is_drawn_beside_the_file(
     assert f"netron {path}" in result.out
     timed = adaptrt("inspect", path, "--graph", "svg", "--color", "time", "-o", "time.svg")
     assert "Note: times are means of 10 runs" in timed.out
-    found = adaptrt("inspect", path, "--graph", "html", "-o", "graph.html", "--json").json
-    assert found["written"] == "graph.html"
+    found = adaptrt("inspect", path, "--graph", "html", "-o", "new/graph.html", "--json").json
+    assert found["written"] == "new/graph.html"
     assert found["blocks"][-1]["kind"] == "output"
     assert found["blocks"][-1]["reads"]
 

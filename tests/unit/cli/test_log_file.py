@@ -33,10 +33,18 @@ def test_an_error_is_logged(adaptrt: Any, tmp_path: Path) -> None:
     assert error.partition(" ERROR ")[2].split()[0] in result.err
 
 
-def test_a_log_file_that_cannot_be_written_is_an_error(adaptrt: Any) -> None:
-    result = adaptrt("inspect", "missing.onnx", "--log-file", "no/such/folder/run.log")
+def test_a_log_file_that_cannot_be_written_is_an_error(adaptrt: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    log = tmp_path / "file" / "folder" / "run.log"
+    result = adaptrt("inspect", "missing.onnx", "--log-file", log)
     assert result.code == OutputError.exit_code
-    assert "--log-file no/such/folder/run.log cannot be written" in result.err
+    assert f"--log-file {log} cannot be written" in result.err
+
+
+def test_the_folder_of_a_log_file_is_created(adaptrt: Any, tmp_path: Path) -> None:
+    log = tmp_path / "new" / "folder" / "run.log"
+    adaptrt("inspect", "missing.onnx", "--log-file", log)
+    assert "inspect missing.onnx" in log.read_text()
 
 
 def test_the_library_logs_and_prints_nothing(

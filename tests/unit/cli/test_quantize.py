@@ -221,13 +221,13 @@ def test_a_file_without_preprocessing_says_what_to_do(adaptrt: Any, net: Path, c
 
 
 def test_the_cache(adaptrt: Any, net: Path, calib: Path) -> None:
-    words = ("quantize", net, "--calib", calib, "--calib-cache", "ranges.json", "--verify", "none", "--json")
+    words = ("quantize", net, "--calib", calib, "--calib-cache", "new/ranges.json", "--verify", "none", "--json")
     first = adaptrt(*words)
     assert first.code == 0, first.err
     written = Path("net.int8.onnx").read_bytes()
-    assert json.loads(Path("ranges.json").read_text())["images"] == 80
+    assert json.loads(Path("new/ranges.json").read_text())["images"] == 80
     second = adaptrt(*words)
-    assert "int8: ranges from the calibration cache ranges.json (80 images)" in second.json["notes"]
+    assert "int8: ranges from the calibration cache new/ranges.json (80 images)" in second.json["notes"]
     assert Path("net.int8.onnx").read_bytes() == written
     next(calib.rglob("*.png")).unlink()
     assert "ranges.json is stale (different images)" in adaptrt(*words).json["warnings"][0]

@@ -18,7 +18,7 @@ import pytest
 from patience import HANG
 
 from adaptrt.errors import OutputError
-from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish
+from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, require_file
 from adaptrt.store import workspace
 
 
@@ -418,3 +418,14 @@ def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best.onnx").symlink_to("best.onnx")
     with pytest.raises(OutputError, match="is not a regular file"), opened(Destination(tmp_path, "best")):
         pass
+
+
+def test_a_file_is_refused_before_the_work_for_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for allowed in (tmp_path / "file", tmp_path / "new" / "folder" / "file", Path("/dev/null")):
+        require_file(allowed)
+    assert not (tmp_path / "new").exists()
+    for refused in (tmp_path, tmp_path / "file" / "other", tmp_path / "file" / "new" / "other"):
+        with pytest.raises(OutputError) as caught:
+            require_file(refused, "--html")
+        assert "with --html" in str(caught.value.hint)

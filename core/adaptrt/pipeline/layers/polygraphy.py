@@ -68,7 +68,7 @@ def write_results(path: Path, runs: Mapping[str, Sequence[Arrays]]) -> None:
         ],
         _KIND: "RunResults",
     }
-    _write(path, content)
+    _write(path, content, "--save-results")
 
 
 def read_inputs(path: Path) -> list[dict[str, NDArray[Any]]]:
@@ -95,7 +95,7 @@ def read_inputs(path: Path) -> list[dict[str, NDArray[Any]]]:
 
 def write_inputs(path: Path, inputs: Sequence[Arrays]) -> None:
     """Write inputs in the form that ``polygraphy run --load-inputs`` reads."""
-    _write(path, [{name: _encoded(array) for name, array in one.items()} for one in inputs])
+    _write(path, [{name: _encoded(array) for name, array in one.items()} for one in inputs], "--save-inputs")
 
 
 def _encoded(array: NDArray[Any]) -> dict[str, str]:
@@ -120,14 +120,14 @@ def _json(path: Path) -> Any:
         raise ModelError(f"{path.name} is not valid JSON: {error}.", hint="Check that the file is complete.") from error
 
 
-def _write(path: Path, content: Any) -> None:
+def _write(path: Path, content: Any, flag: str) -> None:
     from adaptrt.pipeline.output import output_error
 
     try:
-        with written_aside(path) as aside:
+        with written_aside(path, parents=True) as aside:
             aside.write_text(json.dumps(content), encoding="utf-8")
     except OSError as error:
-        raise output_error(error, path.parent) from error
+        raise output_error(error, path.parent, flag) from error
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
-from adaptrt.errors import DependencyError, ImageError, UsageError
+from adaptrt.errors import DependencyError, ImageError, OutputError, UsageError
 from adaptrt.pipeline.output import require_folder
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
 from adaptrt.sources.find import VIDEO_SUFFIXES
+from adaptrt.sources.images import ImageSource, Unreadable
+from adaptrt.sources.url import UrlSource
 from adaptrt.vision.images import SUFFIXES, for_display, write_image
-from adaptrt.vision.video import VideoWriter
+from adaptrt.vision.video import VIDEO_SUFFIX, VideoWriter
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
@@ -205,9 +207,12 @@ def _folder(request: StreamRequest, sources: Sequence[Source]) -> Path | None:
     """Where drawn frames are written. Without -o or --save video: frames of files, unless they are printed as JSON or shown."""
     if request.output is not None:
         place = Path(request.output)
-        folder = place.parent if _is_file_name(place) else place
-        require_folder(folder)
-        return folder
+        if not _is_file_name(place):
+            require_folder(place)
+            return place
+        _require_one_file(place, sources)
+        require_folder(place.parent)
+        return place.parent
     live = any(source.live for source in sources)
     if "video" in request.formats or not (live or request.stream or request.as_json or request.show):
         return Path("predictions")
@@ -219,12 +224,37 @@ def _is_file_name(place: Path) -> bool:
     return place.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES and not place.is_dir()
 
 
+def _require_one_file(place: Path, sources: Sequence[Source]) -> None:
+    """Before anything is read. Whether a URL is an image or a video is known only then."""
+    readable = [source for source in sources if not isinstance(source, Unreadable)]
+    count = sum(len(source.paths) if isinstance(source, ImageSource) else 1 for source in readable)
+    if count > 1:
+        raise UsageError(f"-o {place} is one file, but there are {count} sources.", hint="Pass a folder.")
+    for source in readable:
+        if not isinstance(source, UrlSource):
+            _require_suffix(place, still=source.still)
+
+
+def _require_suffix(place: Path, *, still: bool) -> None:
+    """Another name than the user's could be that of another file."""
+    if still and place.suffix.lower() not in SUFFIXES:
+        raise OutputError(
+            f"-o {place}: an image is not written as {place.suffix}.",
+            hint=f"For example: -o {place.with_suffix('.png')}, or a folder.",
+        )
+    if not still and place.suffix.lower() != VIDEO_SUFFIX:
+        raise OutputError(
+            f"-o {place}: a video is written as {VIDEO_SUFFIX}, not {place.suffix}.",
+            hint=f"For example: -o {place.with_suffix(VIDEO_SUFFIX)}, or a folder.",
+        )
+
+
 class _Writers:
     """A video for each source of frames, and an image for each still one."""
 
     def __init__(self, folder: Path | None, output: str | None) -> None:
         self._folder = folder
-        self._stem = Path(output).stem if output is not None and _is_file_name(Path(output)) else None
+        self._file = Path(output) if output is not None and _is_file_name(Path(output)) else None
         self._videos: dict[str, VideoWriter] = {}
         self._names: dict[str, Path] = {}
         self._images: list[Path] = []
@@ -240,11 +270,12 @@ class _Writers:
             return
         source = result.frame.source
         if result.still:
-            path = self._path(source, "")
+            path = self._path(source, still=True)
             self._images.append(write_image(path, drawn, parents=True))
             return
         if source not in self._videos:
-            self._videos[source] = VideoWriter(self._path(source, ".mp4"), result.fps)
+            path = self._path(source, still=False)
+            self._videos[source] = VideoWriter(path, result.fps, keep_others=self._file is not None)
         self._videos[source].write(drawn)
 
     def close(self) -> list[Path]:
@@ -254,16 +285,18 @@ class _Writers:
                 stack.callback(writer.close)
         return [*self._images, *(path for writer in self._videos.values() for path in writer.written)]
 
-    def _path(self, source: str, suffix: str) -> Path:
+    def _path(self, source: str, *, still: bool) -> Path:
         assert self._folder is not None
-        name = file_name(source) if "://" in source else Path(source).name
-        stem, own = Path(name).stem.replace(":", ""), Path(name).suffix
-        suffix = suffix or (own if own.lower() in SUFFIXES else ".png")
-        if self._stem is not None:
-            stem = self._stem
-        path, count = self._folder / f"{stem}{suffix}", 2
-        while path in self._names.values():
-            path, count = self._folder / f"{stem}-{count}{suffix}", count + 1
+        if self._file is not None:
+            _require_suffix(self._file, still=still)
+            path = self._file
+        else:
+            name = file_name(source) if "://" in source else Path(source).name
+            stem, own = Path(name).stem.replace(":", ""), Path(name).suffix
+            suffix = (own if own.lower() in SUFFIXES else ".png") if still else VIDEO_SUFFIX
+            path, count = self._folder / f"{stem}{suffix}", 2
+            while path in self._names.values():
+                path, count = self._folder / f"{stem}-{count}{suffix}", count + 1
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise UsageError(f"-o would overwrite {source} itself.", hint="Choose another folder or name.")
         self._names[source] = path

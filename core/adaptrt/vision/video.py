@@ -11,19 +11,22 @@ from adaptrt.vision.opencv import cv2
 if TYPE_CHECKING:
     from adaptrt.vision.images import ImageArray
 
+VIDEO_SUFFIX = ".mp4"
 _FALLBACK_RATE = 25.0
 
 
 class VideoWriter:
     """Writes RGB frames to an MP4 file, which appears under its name when it is closed; ``written`` lists the files.
 
-    If the size of the frames changes, the next file begins: ``clip-2.mp4``. Use it as a context manager, or ``close``.
+    If the size of the frames changes, the next file begins: ``clip-2.mp4``; with ``keep_others``, one that does not exist
+    yet. Use it as a context manager, or ``close``.
     """
 
-    def __init__(self, path: Path, fps: float | None) -> None:
+    def __init__(self, path: Path, fps: float | None, *, keep_others: bool = False) -> None:
         self.written: list[Path] = []
         self._path = path
         self._fps = fps or _FALLBACK_RATE
+        self._keep_others = keep_others
         self._size: tuple[int, int] | None = None
         self._writer: Any = None
 
@@ -69,7 +72,14 @@ class VideoWriter:
 
     def _next_path(self) -> Path:
         count = len(self.written) + 1
-        return self._path if count == 1 else self._path.with_name(f"{self._path.stem}-{count}{self._path.suffix}")
+        if count == 1:
+            return self._path
+        while self._keep_others and self._numbered(count).exists():
+            count += 1
+        return self._numbered(count)
+
+    def _numbered(self, count: int) -> Path:
+        return self._path.with_name(f"{self._path.stem}-{count}{self._path.suffix}")
 
     def _aside(self, path: Path) -> Path:
         return path.with_name(f".{path.stem}.part{path.suffix}")

@@ -19,6 +19,9 @@ import rtsp_server  # noqa: E402
 from patience import HANG  # noqa: E402
 from videos import Camera, frames_in, gray_frame, write_video  # noqa: E402
 
+from adaptrt.errors import UsageError  # noqa: E402
+from adaptrt.vision.video import VideoWriter  # noqa: E402
+
 Converted = Callable[[str], Path]
 
 
@@ -76,6 +79,35 @@ def test_a_folder_may_have_a_dot_in_its_name(adaptrt: Any, converted: Converted)
         assert adaptrt("predict", model, clip, "-o", output).out.endswith(f"Written: {written}\n")
         assert frames_in(Path(written)) == 1
     assert "notes.doc is not a folder" in adaptrt("predict", model, clip, "-o", "notes.doc").err
+
+
+@pytest.mark.parametrize("output", ["found.avi", "found.JPG", "found.webm"])
+def test_a_name_that_is_not_written_is_refused(adaptrt: Any, converted: Converted, output: str) -> None:
+    """The file with another suffix is one that the user did not name."""
+    Path("found.mp4").touch()
+    model, clip = converted("detector"), write_video(Path("clip.mp4"), 1)
+    result = adaptrt("predict", model, clip, "-o", output)
+    assert result.code == UsageError.exit_code
+    assert "-o found.mp4" in result.err
+    assert not Path("found.mp4").stat().st_size
+    cv2.imwrite("image.png", gray_frame(1))
+    assert "-o found.png" in adaptrt("predict", model, "image.png", "--stream", "-o", "found.mov").err
+    written = adaptrt("predict", model, "image.png", "--stream", "-o", "found.jpg")
+    assert written.code == 0, written.err
+    assert Path("found.jpg").is_file()
+    several = adaptrt("predict", model, clip, "image.png", "-o", "found.mp4")
+    assert "-o found.mp4 is one file, but there are 2 sources." in several.err
+    assert not Path("found.mp4").stat().st_size
+
+
+def test_files_beside_the_named_video_are_kept() -> None:
+    """Frames of another size begin another file."""
+    for keep, names in ((True, ["clip.mp4", "clip-3.mp4"]), (False, ["clip.mp4", "clip-2.mp4"])):
+        Path("clip-2.mp4").touch()
+        with VideoWriter(Path("clip.mp4"), None, keep_others=keep) as writer:
+            for side in (64, 32):
+                writer.write(np.zeros((side, side, 3), np.uint8))
+        assert [path.name for path in writer.written] == names
 
 
 def test_frames_have_the_predictions_of_images(converted: Converted) -> None:

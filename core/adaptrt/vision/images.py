@@ -6,6 +6,7 @@ import glob
 import math
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,7 +17,7 @@ from adaptrt.store.workspace import written_aside
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from numpy.typing import NDArray
 
@@ -45,11 +46,8 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
         return _from_array(source, channels)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        suffix = Path(name).suffix.lower()
-        if suffix == ".npy" or (channels not in (1, 3) and suffix in BAND_SUFFIXES):
-            return _from_array(_read_bands(Path(name), suffix), channels, name)
-        image = _from_file(name, gray=channels == 1)
-        return image if channels is None else _require_channels(image, channels, name)
+        with _naming(name):
+            return _read_file(name, channels)
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(source, pil.Image):
         return _from_pil(source, channels)
@@ -57,6 +55,25 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
     if isinstance(source, (bytes, bytearray, memoryview)):
         hint = "Decode the file first: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)"
     raise ImageError(f"{type(source).__name__} is not an image.", hint=hint)
+
+
+def _read_file(name: str, channels: int | None) -> ImageArray:
+    suffix = Path(name).suffix.lower()
+    if suffix == ".npy" or (channels not in (1, 3) and suffix in BAND_SUFFIXES):
+        return _from_array(_read_bands(Path(name), suffix), channels, name)
+    image = _from_file(name, gray=channels == 1)
+    return image if channels is None else _require_channels(image, channels, name)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors about an image say of which file, also those that arrays have too."""
+    try:
+        yield
+    except ImageError as error:
+        if Path(name).name in error.message:
+            raise
+        raise ImageError(f"{name}: {error.message}", hint=error.hint) from error
 
 
 def frameworks_read(image: Path, channels: int) -> bool:
@@ -78,9 +95,10 @@ def decode_image(data: bytes, channels: int | None = 3, name: str = "image") -> 
     if not data:
         raise ImageError(f"{name} is empty.", hint="It must be the content of an image file.")
     array = np.frombuffer(data, np.uint8)
-    if channels not in (1, 3):
-        return _from_array(_bands_in(array, name), channels, name)
-    return _require_channels(_decode(array, name, gray=channels == 1), channels, name)
+    with _naming(name):
+        if channels not in (1, 3):
+            return _from_array(_bands_in(array, name), channels, name)
+        return _require_channels(_decode(array, name, gray=channels == 1), channels, name)
 
 
 def for_display(image: ImageArray) -> ImageArray:

@@ -11,6 +11,7 @@ from PIL import Image
 from adaptrt.errors import ImageError, OutputError
 from adaptrt.vision.images import (
     bgr_pixels,
+    decode_image,
     encode_image,
     encode_jpeg,
     find_images,
@@ -120,6 +121,24 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
             read_image(name if "://" in name else tmp_path / name)
         assert says in str(caught.value), name
         assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["float.tif", "float.npy", "bands.npy", "empty.npy"])
+def test_every_error_about_a_file_names_it(tmp_path: Path, name: str) -> None:
+    """Also one that an array in memory has too."""
+    path = tmp_path / name
+    arrays = {"float": np.zeros((4, 4, 3), np.float32), "bands": np.zeros((4, 4, 5), np.uint8)}
+    array = arrays.get(path.stem, np.zeros((0, 4, 3), np.uint8))
+    if path.suffix == ".tif":
+        cv2.imwrite(str(path), array)
+        with pytest.raises(ImageError) as caught:
+            decode_image(path.read_bytes(), name="of a message")
+        assert caught.value.message == "of a message: Images must be uint8; got float32."
+    else:
+        np.save(path, array)
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert caught.value.message.count(name) == 1
 
 
 def test_other_types_are_refused() -> None:

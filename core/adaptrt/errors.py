@@ -169,6 +169,11 @@ def in_shell(path: str | Path) -> str:
     return printable(shlex.quote(str(path)))
 
 
+def empty_value(what: str) -> UsageError:
+    """The error for an empty text where a name or a value is expected."""
+    return UsageError(f"{what} is empty.", hint="A variable of the shell may be unset.")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint with the closest known name or, if none is close, with the known names (shortened if there are many)."""
     known = sorted(known)

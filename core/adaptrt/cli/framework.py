@@ -16,7 +16,7 @@ from adaptrt.cli.given import Given, read_given
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
 from adaptrt.cli.output import echo
 from adaptrt.cli.yolo_lines import is_yolo_word
-from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, nearest_option
+from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, empty_value, nearest_option
 from adaptrt.specs.commands import COMMANDS
 from adaptrt.specs.commands import Command as Declared
 
@@ -140,6 +140,7 @@ class Command(click.Command):
                     raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
             error.ctx = error.ctx or ctx  # the hint names this command
             raise
+        self._reject_empty(ctx)
         arguments = [ctx.params.get(str(one.name)) for one in self.params if isinstance(one, click.Argument)]
         words = [word for value in arguments for word in ([value] if isinstance(value, str) else value or ())]
         if any(is_yolo_word(str(word)) and not Path(word).exists() for word in words):
@@ -147,6 +148,14 @@ class Command(click.Command):
         if given.variables and not ctx.params.get("quiet"):
             echo(f"From the environment: {shlex.join(given.words)}", err=True)
         return rest
+
+    def _reject_empty(self, ctx: click.Context) -> None:
+        """As a path, an empty value would be the current folder."""
+        for one in self.params:
+            value = ctx.params.get(str(one.name))
+            values = value if isinstance(value, tuple) else (value,)
+            if isinstance(one, click.Option) and "" in values and one.default != "":
+                raise empty_value(f"The value of {one.opts[0]}")
 
     def _taken_as_value(self, typed: Sequence[str]) -> str:
         """Which word an option with an optional value took, so that an argument is missing."""

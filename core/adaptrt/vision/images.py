@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from adaptrt.errors import ImageError, OutputError, did_you_mean, nearest_file
+from adaptrt.errors import ImageError, OutputError, did_you_mean, empty_value, nearest_file
 from adaptrt.store.workspace import written_aside
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 
@@ -113,6 +113,8 @@ def find_images(source: str | os.PathLike[str], *, videos: Collection[str] = ())
 
     ``videos``: the suffixes of other files that are found too.
     """
+    if not os.fspath(source):
+        raise empty_value("The source")  # as a path, it would be the current folder
     path = Path(source)
     if path.is_file():
         return [path]

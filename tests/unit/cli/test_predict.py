@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adaptrt.errors import UsageError
+
 Converted = Callable[[str], Path]
 
 
@@ -344,3 +346,26 @@ def test_formats_have_the_flags_of_ultralytics(adaptrt: Any, converted: Converte
     wrong = adaptrt("predict", converted("classifier"), image, "--save-crop")
     assert wrong.code == 2
     assert "--save crop: task 'classify' does not support this format." in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("predict", "MODEL", ""), "The source"),
+        (("predict", "MODEL", "image.png", "", "--stream"), "The source"),
+        (("batch", "MODEL", "", "-o", "job"), "The source"),
+        (("batch", "MODEL", "image.png", "-o", ""), "The value of -o"),
+        (("predict", "MODEL", "image.png", "--classes", ""), "The value of --classes"),
+        (("predict", "MODEL", "image.png", "--save", ""), "The value of --save"),
+    ],
+)
+def test_an_empty_text_is_not_the_current_folder(
+    adaptrt: Any, converted: Converted, image: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], what: str
+) -> None:
+    model = converted("detector")
+    monkeypatch.chdir(image.parent)
+    before = sorted(Path().iterdir())
+    result = adaptrt(*(model if word == "MODEL" else word for word in words))
+    assert result.code == UsageError.exit_code
+    assert result.err.startswith(f"Error: {what} is empty.\nA variable of the shell may be unset.")
+    assert sorted(Path().iterdir()) == before

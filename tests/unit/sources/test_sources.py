@@ -33,6 +33,12 @@ def test_an_image_in_memory_is_not_a_source(image: Any) -> None:
     assert "model(image)" in str(caught.value.hint)
 
 
+def test_an_empty_text_is_not_a_source() -> None:
+    for named in ("", ["", "missing.png"]):
+        with pytest.raises(UsageError, match="The source is empty"):
+            find_sources(named)
+
+
 def test_what_a_user_can_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("b.png", "a.jpg"):

@@ -180,7 +180,7 @@ class Model:
     def close(self) -> None:
         """End the results of ``predict`` in this thread, wait for calls of others, and free the model.
 
-        To ask for more of the results is an error.
+        Reading further results is an error.
         """
         for results, thread in list(self._results.items()):
             if thread is current_thread():  # the runner would wait for what they have started

@@ -193,7 +193,11 @@ def build_flags(command: F) -> F:
             help="Library of TensorRT plugins; recorded in the manifest.",
         ),
         option(
-            "--tactic-sources", metavar="A,B", section=ENGINE, help="Allowed sources of kernels, by TensorRT's names."
+            "--tactic-sources",
+            metavar="A,B",
+            section=ENGINE,
+            may_be_empty=True,
+            help="Allowed sources of kernels, by TensorRT's names; empty for none.",
         ),
         option(
             "--compute-capability",

@@ -36,6 +36,7 @@ class Option(click.Option):
         self._help: Callable[[], str] | None = kwargs.pop("help") if callable(kwargs.get("help")) else None
         self.overrules: Callable[[Any], Iterable[str]] | None = kwargs.pop("overrules", None)
         """The parameters that do not fit a value: ignored if only variables or a file set them."""
+        self.may_be_empty: bool = kwargs.pop("may_be_empty", False)
         super().__init__(*args, **kwargs)
         self.section = section
 
@@ -154,7 +155,12 @@ class Command(click.Command):
         for one in self.params:
             value = ctx.params.get(str(one.name))
             values = value if isinstance(value, tuple) else (value,)
-            if isinstance(one, click.Option) and "" in values and one.default != "":
+            if (
+                isinstance(one, click.Option)
+                and not getattr(one, "may_be_empty", False)
+                and "" in values
+                and one.default != ""
+            ):
                 raise empty_value(f"The value of {one.opts[0]}")
 
     def _taken_as_value(self, typed: Sequence[str]) -> str:

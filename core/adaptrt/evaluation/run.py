@@ -100,7 +100,8 @@ def run_evaluation(
     require_labeled_images(request.data, request.images)
     for subject in subjects:
         subject.require_backend()
-    require_one_task(subjects)
+    if len(subjects) > 1:
+        require_one_task(subjects)
     origin, params = _origin(request, subjects)
     evaluation: Evaluation | None = None
     dataset, answers, baseline = Dataset(()), list[Any](), list[Any]()

@@ -291,10 +291,8 @@ def test_a_fixed_batch(classifier: Classifier, model_config: Any, capsys: pytest
         (["--set", "topk=2"], "Did you mean 'top_k'?"),
         (["--image", "none.png"], "File not found"),
         (["--image", "."], ". is a folder"),
-        *(
-            (["--name", name], "cannot be used")
-            for name in ("///", "a/b", "../b", "", " ", "ä b", ".b", "-b", "b" * 201)
-        ),
+        *((["--name", name], "cannot be used") for name in ("///", "a/b", "../b", " ", "ä b", ".b", "-b", "b" * 201)),
+        (["--name", ""], "The value of --name is empty"),
     ],
 )
 def test_invalid_options_write_nothing(

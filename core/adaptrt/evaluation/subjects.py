@@ -14,7 +14,7 @@ from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference
 from adaptrt.specs.backend_parts import ChecksRuntime, ReadsSpec
 from adaptrt.specs.backends import BACKENDS, fitting_options
-from adaptrt.store.model_files import require_backend, require_model_file
+from adaptrt.store.model_files import distinct_names, require_backend, require_model_file
 
 EAGER = "eager"
 
@@ -75,11 +75,10 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
 
 
 def _distinct(backend: str, files: Sequence[Path]) -> list[Subject]:
-    names, stems = Counter(path.name for path in files), Counter[str]()
-    subjects = []
-    for path in files:
+    stems, subjects = Counter[str](), []
+    for path, name in zip(files, distinct_names(list(map(str, files))), strict=True):
         stems[path.stem] += 1
-        subjects.append(Subject(backend, path, str(path) if names[path.name] > 1 else "", stems[path.stem]))
+        subjects.append(Subject(backend, path, name, stems[path.stem]))
     return subjects
 
 

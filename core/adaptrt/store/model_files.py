@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from adaptrt.errors import EngineError, GraphError, ModelError, UsageError, in_shell, nearest_file, nearest_name
@@ -46,6 +47,17 @@ def require_converted_file(path: Path, words: Iterable[str] = ()) -> None:
     """Also reject a file that no backend opens."""
     require_model_file(path, words)
     require_backend(path)
+
+
+def distinct_names(files: Sequence[str]) -> list[str]:
+    """The name of each file, or its path where names are the same; numbered if the same file is given twice."""
+    names, paths, seen = Counter(Path(file).name for file in files), Counter(files), Counter[str]()
+    found = []
+    for file in files:
+        seen[file] += 1
+        name = Path(file).name if names[Path(file).name] == 1 else file
+        found.append(name if paths[file] == 1 else f"{name} ({seen[file]})")
+    return found
 
 
 def require_backend(path: Path) -> Backend:

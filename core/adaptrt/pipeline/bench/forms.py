@@ -21,7 +21,7 @@ from adaptrt.pipeline.load import Model, load
 from adaptrt.specs.backend_parts import KnowsOrigin, ReplaysGraphs
 from adaptrt.specs.backends import Backend, fitting_options, runs_onnx
 from adaptrt.specs.runners import AllocatesInputs, MeasuresPeak, Runner
-from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
+from adaptrt.store.model_files import distinct_names, require_backend, require_converted_file, require_libraries
 from adaptrt.vision.examples import example_arrays, image_noise
 from adaptrt.vision.images import ImageArray, read_image
 
@@ -103,14 +103,12 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
     """All files, open; an engine twice if it is measured with and without CUDA graphs."""
     for file in request.files:
         if file not in SOURCE_MODEL:
-            require_model_file(Path(file), SOURCE_MODEL)
-            require_backend(Path(file))
+            require_converted_file(Path(file), SOURCE_MODEL)
     require_libraries("--plugin-lib", request.options.plugin_libs)
     require_libraries("--ort-custom-ops", request.options.custom_ops)
     opened: list[OpenForm] = []
     try:
-        for number, file in enumerate(request.files):
-            name = _name(request.files, number)
+        for file, name in zip(request.files, distinct_names(request.files), strict=True):
             if file in SOURCE_MODEL:
                 opened.append(_source_model(request, file))
                 continue
@@ -141,13 +139,6 @@ def _settings(request: BenchRequest) -> tuple[bool, ...]:
     return {"on": (True,), "off": (False,), "both": (True, False)}[request.cuda_graphs]
 
 
-def _name(files: tuple[str, ...], number: int) -> str:
-    """The file name, or the path where names are the same; numbered if the same file is given twice."""
-    file, names = files[number], [Path(one).name for one in files]
-    short = Path(file).name if names.count(Path(file).name) == 1 else file
-    return short if files.count(file) == 1 else f"{short} ({files[: number + 1].count(file)})"
-
-
 def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cuda_graphs: bool) -> OpenForm:
     options = fitting_options(backend, replace(request.options, cuda_graphs=cuda_graphs))
     on_cpu = _device(request, backend).partition(":")[0] == "cpu"
@@ -164,11 +155,7 @@ def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cud
             raise
         form = Form(name, str(path), runner.backend, on_cpu, path.name, (without.message,))
         return OpenForm(form, runner, spec, None, path)
-    try:
-        model.spec = spec_at(model.spec, request.shapes.shapes, path.name)
-    except AdaptrtError:
-        model.close()
-        raise
+    _narrow(model, request, path.name)
     onnx, work = _counted_from(path, backend)
     form = Form(name, str(path), model.runner.backend, on_cpu, work, tuple(model.warnings))
     return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx)
@@ -183,7 +170,7 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
     device, note = _device_of_source(request, require_backend(path))
     compiled = name == COMPILED
     model = load_reference(path, request.origin, plugins_file=request.plugins_file, compiled=compiled, device=device)
-    model.spec = spec_at(model.spec, request.shapes.shapes, name)
+    _narrow(model, request, name)
     restore = None
     if request.options.threads is not None:
         import torch
@@ -195,6 +182,15 @@ def _source_model(request: BenchRequest, name: str) -> OpenForm:
     return OpenForm(
         form, model.runner, model.spec, model if model.spec.image is not None else None, onnx, True, restore
     )
+
+
+def _narrow(model: Model, request: BenchRequest, name: str) -> None:
+    """Let the model have the shapes of ``--shape``, or close it."""
+    try:
+        model.spec = spec_at(model.spec, request.shapes.shapes, name)
+    except AdaptrtError:
+        model.close()
+        raise
 
 
 def _device(request: BenchRequest, backend: Backend) -> str:

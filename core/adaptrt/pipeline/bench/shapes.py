@@ -32,7 +32,7 @@ def _within(tensor: InputSpec, shape: Shape, file: str) -> Shape:
     """The shape, with the names of the axes of the profile that holds it."""
     for profile in tensor.profiles:
         if len(profile) == len(shape) and all(
-            known.min <= axis.min and axis.max <= known.max for axis, known in zip(shape, profile, strict=True)
+            axis.min in known and axis.max in known for axis, known in zip(shape, profile, strict=True)
         ):
             return tuple(replace(axis, name=known.name) for axis, known in zip(shape, profile, strict=True))
     takes = " or ".join(format_shape(tuple(replace(axis, name=None) for axis in shape)) for shape in tensor.profiles)

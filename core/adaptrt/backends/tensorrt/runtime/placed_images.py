@@ -135,8 +135,9 @@ class Prepared:
 def _ways(rows: int) -> FastestWay:
     """The driver's copy waits for the stream and lets no other thread help: it is for a call with one image.
 
-    The tries of a single image show what a way takes, but OpenCV's threads and the driver make some of them fast by chance. In a batch, threads that wait for the
-    interpreter lock, for up to 5 ms, make tries slow; and to resize takes much of Python's time, which they do not show.
+    The tries of a single image show what a way takes, but OpenCV's threads and the driver make some of them fast by chance.
+    In a batch, threads that wait for the interpreter lock, for up to 5 ms, make tries slow; and to resize takes much of
+    Python's time, which they do not show.
     """
     if rows == 1:
         return FastestWay(["copy", "resize", "send"], typical=lower_median)

@@ -186,7 +186,7 @@ def test_a_runner_may_hand_over_images_and_take_none_back(
 def test_a_stream_keeps_images_until_the_gpu_has_read_them(
     opened: tuple[Any, Any], on_device: Any, memory: str, count: int
 ) -> None:
-    """Nobody else does: what makes them has none left when the next ones, in the same memory, are made."""
+    """It holds the only references: the next images are allocated in the same memory."""
     gpu, runner = opened
     Model(runner, SPEC, Path("best.engine"))(made(0))  # checks the kernels
 

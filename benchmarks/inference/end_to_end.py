@@ -11,7 +11,8 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``calls``: batch 1 as latency of a call (median), 8 and 32 as steady throughput of a stream (mean), of drawn images of 720p, 1080p and
   4K in pageable, page-locked and GPU memory
 - ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
-- ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone
+- ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone, also with
+  the copies that an image in pageable memory needs
 - ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays. Ultralytics sets OpenCV to one thread in this process
 - ``memory``: of the process and the GPU over many calls, of one thread and of the largest number of threads
 - ``report``: the targets, and what of them holds, with all measurements in ``report.json``; those of several machines were put together for
@@ -27,7 +28,6 @@ import argparse
 import json
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +44,7 @@ from adaptrt.pipeline.load import Model
 from adaptrt.specs.runners import AllocatesInputs
 from benchmarks.common.results import machine, table, use_fixtures
 from benchmarks.inference import transports
+from benchmarks.inference.thread_rates import rates, with_copies
 
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.placed_images import Placed
@@ -344,39 +345,20 @@ def trtutils_call(work: Work, name: str, values: np.ndarray) -> Call:  # noqa: A
 
 
 def threads(work: Work) -> None:
-    """Calls per second; each thread waits for its own result: of the file alone, and on one image of 720p in each memory."""
+    """Calls per second, the median of three turns; each thread waits for its own result: of the file alone, and on one image of 720p in each memory."""
     sides: dict[str, Call] = {}
     call, last = file_alone(work, 1)
     sides["alone"] = lambda: last(call())
+    if work.gpu:
+        sides["alone, with copies"] = with_copies(work, sides["alone"])
     joining = adaptrt.load(work.options.file, allow_host_code=True, join_calls=min(8, work.model.largest_batch))
     for memory in work.options.memories if work.gpu else ("pageable",):
         image = work.images("720p", memory, 1)[0]
         sides[memory] = lambda image=image: work.model(image)  # type: ignore[misc]
         sides[f"{memory}, joined"] = lambda image=image: joining(image)  # type: ignore[misc]
     for count in work.options.threads:
-        rates = lambda: {name: rate(work, call, count) for name, call in sides.items()}  # noqa: B023, E731
-        work.once(f"threads {count}", rates)
+        work.once(f"threads {count}", partial(rates, work, sides, count))
     joining.close()
-
-
-def rate(work: Work, call: Call, count: int) -> float:
-    """Calls per second of so many threads."""
-    for _ in range(5):
-        call()
-    done, started = [0] * count, time.perf_counter()
-    until = started + work.options.seconds
-
-    def loop(index: int) -> None:
-        while time.perf_counter() < until:
-            call()
-            done[index] += 1
-
-    running = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
-    for one in running:
-        one.start()
-    for one in running:
-        one.join()
-    return sum(done) / (time.perf_counter() - started)
 
 
 def memory(work: Work) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inference.end_to_end import MEMORIES, Work, rate
+from benchmarks.inference.end_to_end import MEMORIES, Work
+from benchmarks.inference.thread_rates import rate
 from benchmarks.inference.thread_ways import alone, arguments, median_rates, opened
 
 INTERVALS = (5.0, 1.0, 0.5)  # ms

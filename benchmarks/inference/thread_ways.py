@@ -39,7 +39,8 @@ from adaptrt.backends.tensorrt.runtime import pool
 from adaptrt.pipeline import batches
 from adaptrt.pipeline.batches import BatchResult
 from adaptrt.pipeline.load import Model
-from benchmarks.inference.end_to_end import Work, file_alone, rate
+from benchmarks.inference.end_to_end import Work, file_alone
+from benchmarks.inference.thread_rates import rate
 
 NEVER = 1000
 IN_TURN = (0.0, 0.001, 0.005, 0.02, 0.1, float(NEVER))

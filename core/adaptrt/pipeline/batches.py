@@ -195,7 +195,7 @@ class BatchPipeline:
     def _begin(self, images: Sequence[Any], spec: ModelSpec) -> Callable[[], BatchResult]:
         preparer, known = self._preparer, self._of(spec)
         if preparer is not None and known.fills_buffer:
-            written = preparer.write(images, known)
+            written = preparer.write(images, known, late=True)
             if written is not None:
                 started = preparer.start(written, known)
                 assert started is not None

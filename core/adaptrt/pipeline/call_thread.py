@@ -116,10 +116,9 @@ class CallThread:
             self._answer(call, decode)
 
     def _next_call(self, *, wait: bool = False) -> _Call | None:
-        try:
+        if not self._calls.empty():  # no other thread takes calls
             return self._calls.get_nowait()
-        except Empty:
-            return self._wait_for_call() if wait else None
+        return self._wait_for_call() if wait else None
 
     def _is_written(self, call: _Call) -> bool:
         """Write its image, unless its thread did; ``False``: it has ended."""

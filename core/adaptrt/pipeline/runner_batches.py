@@ -93,8 +93,11 @@ class RunnerBatches:
                     one.writing.finished()
             raise
 
-    def write(self, images: Sequence[Any], known: Known) -> Written | None:
-        """Begin to write images into a batch of the runner; ``None`` if the CPU has to preprocess them."""
+    def write(self, images: Sequence[Any], known: Known, *, late: bool = False) -> Written | None:
+        """Begin to write images into a batch of the runner; ``None`` if the CPU has to preprocess them.
+
+        ``late``: this thread starts the run at once.
+        """
         started = time.perf_counter()
         batch = self._runner.image_batch(known.spec, max(len(images), known.smallest))
         if batch is None:
@@ -105,6 +108,8 @@ class RunnerBatches:
             left = []
             for index, image in enumerate(taken):
                 meta = batch.take(index, image)
+                if meta is None and late and len(images) == 1:
+                    meta = getattr(batch, "write_last", partial(batch.write, 0))(image)
                 metas.append(meta)
                 if meta is None:
                     left.append(index)
@@ -129,6 +134,7 @@ class RunnerBatches:
         run = self._runner.start_images(written.batch, known.boxes, wait=wait)
         if run is None:
             return None
+        launched += getattr(run, "preprocessed", 0.0)
         return Started(run, written.metas, launched - written.started, launched)
 
     def decoded(self, started: Started, known: Known) -> BatchResult:

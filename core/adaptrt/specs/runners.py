@@ -50,7 +50,11 @@ class FileRunner(Runner, Protocol):
 
 
 class ImageBatch(Protocol):
-    """Images of one call, on the way to the input of a model. It keeps those that the run reads: the caller may drop them after ``take``."""
+    """Images of one call, on the way to the input of a model. It keeps those that the run reads: the caller may drop them after ``take``.
+
+    It may have ``write_last(image)``, called instead of ``write`` for the only image, by the thread that starts the run next: its pixels may
+    be written then, and the run says how many seconds that took.
+    """
 
     def take(self, index: int, image: Any) -> ImageMeta | None:
         """Take an image into a row without work on its pixels, and return where it lies in the input; ``None``: ``write`` it."""
@@ -72,6 +76,7 @@ class ImageBatch(Protocol):
 class StartedRun(Protocol):
     """A run in progress.
 
+    It may have ``preprocessed``, the seconds in which it wrote pixels before it started.
     It may have ``ranked``, after ``result``, instead of outputs: the boxes with a score above the filter's ``conf`` that no better one overlaps,
     the best of each image first, ``max_det`` or more. float32 [B, N, 6]: x1 y1 x2 y2 in input pixels, score, class; zeros where an image has
     fewer. ``None``: there are outputs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,11 +29,14 @@ def boxes_to_original(boxes: NDArray[np.float32], meta: ImageMeta) -> NDArray[np
     return mapped_boxes(boxes, mapping_of(meta))
 
 
+@lru_cache(maxsize=256)
 def mapping_of(meta: ImageMeta) -> NDArray[np.float32]:
-    """Offset, scale and limit of x1 y1 x2 y2, float32 [12]."""
+    """Offset, scale and limit of x1 y1 x2 y2, float32 [12], read-only."""
     height, width = meta.original_size
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
-    return np.array((offset_x, offset_y) * 2 + (scale_x, scale_y) * 2 + (width, height) * 2, np.float32)
+    mapping = np.array((offset_x, offset_y) * 2 + (scale_x, scale_y) * 2 + (width, height) * 2, np.float32)
+    mapping.setflags(write=False)
+    return mapping
 
 
 def mapped_boxes(boxes: NDArray[np.float32], mapping: NDArray[np.float32]) -> NDArray[np.float32]:

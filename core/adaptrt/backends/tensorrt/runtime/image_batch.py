@@ -17,10 +17,11 @@ from adaptrt.backends.tensorrt.runtime.boxes import limits_of
 from adaptrt.backends.tensorrt.runtime.memory import Completion
 from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, RECORD, Placed, Prepared, RowGroups
 from adaptrt.backends.tensorrt.runtime.ways import Chosen, FastestWay, Trial
-from adaptrt.errors import ImageError
+from adaptrt.errors import AdaptrtError, ImageError
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs.layouts import BoxFilter
 from adaptrt.specs.runners import is_on_device
+from adaptrt.worker_threads import core_failed
 
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.images import DeviceImages
@@ -92,6 +93,10 @@ class ImageBatch:
         self._chosen: dict[FastestWay, Chosen] = {}
         self._resized: dict[int, Trial | None] = {}
         """Images that the CPU resizes."""
+        self._last: Callable[[], Any] | None = None
+        """Resizes an image that is alone. Afterwards the caches hold pixels, and Python is slow: little should be left to do then."""
+        self.late_seconds = 0.0
+        """That this took."""
         self._pageable = False
         self._raw: list[tuple[int, int, int]] = []
         """Where dense images go, their addresses and bytes."""
@@ -140,12 +145,21 @@ class ImageBatch:
 
     def write(self, index: int, image: Any) -> ImageMeta:
         """Read an image, anything that ``read_image`` takes, resize it on the CPU, and write its pixels into a row."""
-        from adaptrt.vision.images import read_image
+        return self._write(index, image)
 
-        pixels = read_image(image, self.form.channels)
+    def write_last(self, image: Any) -> ImageMeta:
+        """``write`` the only image. If the CPU resizes it, ``send`` does that."""
+        return self._write(0, image, late=self.form.rows == 1)
+
+    def _write(self, index: int, image: Any, *, late: bool = False) -> ImageMeta:
+        pixels = image
+        if not isinstance(image, np.ndarray) or not self._is_plain(image):
+            from adaptrt.vision.images import read_image
+
+            pixels = read_image(image, self.form.channels)
         placed = self.prepared.placed(pixels.shape[:2])
         if index in self._resized or placed.ways is None or not self._owner.resizes:
-            return self._write_resized(index, pixels, self._resized.get(index))
+            return self._write_resized(index, pixels, self._resized.get(index), late=late)
         with self._lock:
             copy, meta = self._copied_rows(index, pixels, placed, alone=True)
         for part in copy.parts(1):
@@ -174,7 +188,12 @@ class ImageBatch:
 
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""
-        trial = next((one.trial for one in self._chosen.values()), None) if self.form.rows == 1 else None
+        if self._last is not None:
+            self._resize_last(self._last)
+        trial = None
+        if self.form.rows == 1:
+            for chosen in self._chosen.values():
+                trial = chosen.trial
         if trial is None:
             self._send(base, stream)
             return
@@ -182,6 +201,16 @@ class ImageBatch:
         self._send(base, stream)
         self._owner.cuda.synchronize(stream)
         trial.report(1, time.perf_counter() - started)
+
+    def _resize_last(self, resize: Callable[[], Any]) -> None:
+        self._last, started = None, time.perf_counter()
+        try:
+            resize()
+        except AdaptrtError:
+            raise
+        except Exception as error:
+            raise core_failed(error) from error
+        self.late_seconds = time.perf_counter() - started
 
     def _send(self, base: int, stream: int) -> None:
         cuda, layout = self._owner.cuda, self.layout
@@ -207,7 +236,9 @@ class ImageBatch:
         self._begin()
         self.prepared.idle.append(self)
 
-    def _write_resized(self, index: int, pixels: NDArray[np.uint8], trial: Trial | None = None) -> ImageMeta:
+    def _write_resized(
+        self, index: int, pixels: NDArray[np.uint8], trial: Trial | None = None, *, late: bool = False
+    ) -> ImageMeta:
         from adaptrt.vision.transforms import write_visible
 
         form, layout = self.form, self.layout
@@ -224,11 +255,13 @@ class ImageBatch:
                 start = self._pixels_at + index * layout.pixels_each
                 region = self._pixels[index * layout.pixels_each :][:size]
         resized = region.reshape(height, width, form.channels)
-        resize = partial(write_visible, pixels, placed.placement, form.transform, resized)
-        if trial is None:
-            resize()
+        resize: Callable[[], Any] = partial(write_visible, pixels, placed.placement, form.transform, resized)
+        if trial is not None:
+            resize = partial(trial.timed, resize)
+        if late:
+            self._last = resize
         else:
-            trial.timed(resize)
+            resize()
         return self._read_resized(index, placed, start)
 
     def _read_resized(self, index: int, placed: Placed, start: int) -> ImageMeta:
@@ -239,13 +272,18 @@ class ImageBatch:
         RECORD.pack_into(self._records, index * RECORD.size, *record)
         return placed.placement.meta
 
+    def _is_plain(self, pixels: NDArray[Any]) -> bool:
+        """Whether it is an image as ``read_image`` returns it."""
+        shape = pixels.shape
+        if pixels.dtype is not _BYTES or len(shape) != 3 or shape[2] != self.form.channels:
+            return False
+        return pixels.flags.c_contiguous and 0 not in shape
+
     def _take_host(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
-        owner, shape = self._owner, pixels.shape
-        if not owner.resizes or pixels.dtype is not _BYTES or len(shape) != 3 or shape[2] != self.form.channels:
+        owner = self._owner
+        if not owner.resizes or not self._is_plain(pixels):
             return None
-        if not pixels.size or not pixels.flags.c_contiguous:
-            return None
-        placed = self.prepared.placed(shape[:2])
+        placed = self.prepared.placed(pixels.shape[:2])
         if placed.taps is None:
             return None
         address = pixels.__array_interface__["data"][0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,8 @@ class DeviceImages:
         self._checked: dict[ImageForm, bool] = {}
         self._prepared: dict[tuple[int, int], tuple[ModelSpec, Prepared | None]] = {}
         self._lock = threading.Lock()
-        self._idle: list[NDArray[np.uint8]] = []
-        """Page-locked memory for copies, kept: to take it from the pool needs the interpreter lock for longer than all else here."""
+        self._idle: list[tuple[NDArray[np.uint8], int]] = []
+        """Page-locked memory for copies, kept, with addresses: to take it from the pool needs the interpreter lock for longer than all else here."""
         self._lent: set[int] = set()
         """Addresses of copies in use."""
         self.resizes = True
@@ -121,16 +122,17 @@ class DeviceImages:
         if image.flags.c_contiguous and self.is_page_locked(_address(image)):
             return image
         size = image.size
-        try:
-            memory = self._idle.pop()
-        except IndexError:
-            memory = None
+        memory = None
+        if self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                memory, address = self._idle.pop()
         if memory is None or memory.size < size:
             memory = self._copy_memory(1 << (size - 1).bit_length())
-        if memory is None:
-            return image
+            if memory is None:
+                return image
+            address = _address(memory)
         copy = memory[:size].reshape(image.shape)
-        self._lent.add(_address(copy))
+        self._lent.add(address)
         # last: the thread has to wait for the interpreter lock afterwards
         np.copyto(copy, image)
         return copy
@@ -141,7 +143,7 @@ class DeviceImages:
         if address in self._lent:
             self._lent.discard(address)
             if copy.base is not None and len(self._idle) < _IDLE:
-                self._idle.append(copy.base)
+                self._idle.append((copy.base, address))
 
     def _copy_memory(self, size: int) -> NDArray[np.uint8] | None:
         """``None`` if the system does not lock more memory, or too much is."""

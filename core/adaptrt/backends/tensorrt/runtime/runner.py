@@ -229,7 +229,7 @@ class TensorRTRunner:
         except BaseException:
             self._pool.release(lane)
             raise
-        return StartedRun(finish, partial(self._pool.release, lane))
+        return StartedRun(finish, partial(self._pool.release, lane), batch.late_seconds)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run on numpy arrays and wait for the result; the caller owns the outputs."""
@@ -356,11 +356,14 @@ class TensorRTRunner:
 
 
 class StartedRun:
-    """A run on the GPU. ``result`` waits for its outputs; call ``close`` instead if they are not needed."""
+    """A run on the GPU. ``result`` waits for its outputs; call ``close`` instead if they are not needed.
 
-    def __init__(self, finish: Finish, release: Callable[[], None]) -> None:
+    ``preprocessed``: seconds in which the CPU resized the image, before the run.
+    """
+
+    def __init__(self, finish: Finish, release: Callable[[], None], preprocessed: float = 0.0) -> None:
         self._finish: Finish | None = finish
-        self._release = release
+        self._release, self.preprocessed = release, preprocessed
         self.ranked: NDArray[np.float32] | None = None
 
     def result(self) -> dict[str, NDArray[Any]]:

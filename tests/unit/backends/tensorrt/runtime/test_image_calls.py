@@ -179,7 +179,7 @@ def test_a_batch_is_copied_or_resized_as_is_faster(opened: tuple[Any, Any], monk
     spec = spec_of()
     resized, write = [], ImageBatch._write_resized
     monkeypatch.setattr(
-        ImageBatch, "_write_resized", lambda batch, *given: (resized.append(1), write(batch, *given))[1]
+        ImageBatch, "_write_resized", lambda batch, *given, **late: (resized.append(1), write(batch, *given, **late))[1]
     )
     for seed in range(8):
         images = [pixels(10 * seed + index, (96, 144)) for index in range(4)]

@@ -11,6 +11,7 @@ GUIDE = Path(__file__).parent / "how-to" / "use-from-python.md"
 MEMORIES = ("device", "pinned", "pageable")
 STAGES = ("write", "start", "decode")
 NEVER = 1000
+COPIED = "alone, with copies"
 HOST = MEMORIES[1:]
 WAYS = {
     "default": ("**one thread**", MEMORIES),
@@ -59,7 +60,7 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
     """Calls of threads in the main run; ``intervals``: by the interval of the interpreter lock."""
     measured, turns = kept["measured"], kept["8 threads in turns"]
     found = {int(name.removeprefix("threads_")): one for name, one in measured.items() if name.startswith("threads_")}
-    sides = [*MEMORIES, *(f"{memory}, joined" for memory in MEMORIES)]
+    sides = [COPIED, *MEMORIES, *(f"{memory}, joined" for memory in MEMORIES)]
     rows = [
         [count, f"{one['alone']:.0f}", *(_share(one[side], one["alone"]) for side in sides)]
         for count, one in sorted(found.items())
@@ -77,15 +78,16 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
         return span([new[f"{memory}{joined}"] / old[f"{memory}{joined}"] for old, new in pairs for memory in MEMORIES])
 
     return [
-        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only, at batch 1, with as many",
-        "threads and four contexts, as many as a model has by default, and the shares are of it. *Joined* is with `join_calls=8`. Measured after Ultralytics had set",
-        "OpenCV to one thread in the process, which makes images in pageable memory slower where one or two threads call:",
+        "Calls per second of threads that each wait for their own result, on an image of 720p (medians of three turns); *alone* is the engine only, at batch 1, with as many",
+        "threads and four contexts, as many as a model has by default, and the shares are of it. *With copies*, each of these threads also copies an image to page-locked memory,",
+        "from where it is sent to the GPU: the least that images in pageable memory need. *Joined* is with `join_calls=8`:",
         "",
-        *markdown(["threads", "alone", *sides], rows),
+        *markdown(["threads", "alone", "with copies", *sides[1:]], rows),
         "",
-        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call. In {len(now)} runs on H200s, some with earlier versions, the shares of 8 threads were",
+        f"With 8 threads, the engine alone makes {eight['alone']:.0f} calls per second, {1e6 / eight['alone']:.0f} us a call, and with the copies {eight[COPIED] / eight['alone']:.2f} times as many. Calls with images in pageable memory",
+        f"reach {eight['pageable'] / eight[COPIED]:.2f} of that, and {eight['pageable, joined'] / eight[COPIED]:.2f} joined. In {len(now)} runs on H200s, this one and others with earlier versions, the shares of 8 threads were",
         f"{shares(now)}; joined, {shares(now, ', joined')}. More than 1 is possible: *alone*, 8 threads of Python",
-        "share the contexts, while one thread runs all calls with images. Images in pageable memory have to be copied first, after which their threads wait for the interpreter lock once more.",
+        "share the contexts, while one thread runs all calls with images.",
         "Before boxes left the GPU sorted, with their scores and classes, NumPy selected and sorted them for each call: in turns on one",
         f"machine, 8 threads made {gains()} times as many calls with boxes sorted, and {gains(', joined')} times with joined calls. The shares of {len(earlier)} runs before were {shares(earlier)}; joined, {shares(earlier, ', joined')}.",
         "",

@@ -214,10 +214,10 @@ class NmsRequest:
             if getattr(self, name) not in known:
                 raise UsageError(f"Unknown NMS {name} {getattr(self, name)!r}.", hint=f"Available: {', '.join(known)}.")
         if not 1 <= self.rounds <= 1000:
-            raise UsageError(f"--nms-rounds must be between 1 and 1000; got {self.rounds}.", hint="For example: 20")
+            raise UsageError(f"NMS rounds must be between 1 and 1000; got {self.rounds}.", hint="For example: 20")
         if not 1 <= self.candidates <= MAX_CANDIDATES:
             raise UsageError(
-                f"--nms-candidates must be between 1 and {MAX_CANDIDATES}, the most that TensorRT's TopK returns; "
+                f"NMS candidates must be between 1 and {MAX_CANDIDATES}, the most that TensorRT's TopK returns; "
                 f"got {self.candidates}.",
                 hint="For example: 1000",
             )

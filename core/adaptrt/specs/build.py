@@ -53,9 +53,7 @@ class BuildOptions:
                 hint="Use 0 (a quick build) to 5 (a long search); TensorRT's own default is 3.",
             )
         if self.timeout is not None and not 0 < self.timeout < math.inf:
-            raise UsageError(
-                f"The build timeout must be positive; got {self.timeout:g} s.", hint="For example: --build-timeout 3600"
-            )
+            raise UsageError(f"The build timeout must be positive; got {self.timeout:g} s.", hint="For example: 3600")
 
     def changed(self) -> list[str]:
         """The fields that differ from their defaults."""

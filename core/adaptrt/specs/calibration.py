@@ -44,9 +44,9 @@ class CalibrationRequest:
             raise UsageError(
                 f"Unknown calibration method {self.method!r}.", hint=did_you_mean(str(self.method), list(known))
             )
-        for flag, value in (("--calib-images", self.images), ("--calib-batch", self.batch)):
+        for name, value in (("number of calibration images", self.images), ("batch of the calibration", self.batch)):
             if value < 1:
-                raise UsageError(f"{flag} must be at least 1; got {value}.", hint=f"For example: {flag} 8")
+                raise UsageError(f"The {name} must be at least 1; got {value}.", hint="For example: 8")
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,11 @@ class LabeledData:
         _require_paths(self, "source", "images")
         if not 0 <= self.max_loss <= 100:
             raise UsageError(
-                f"--max-loss must be between 0 and 100 points; got {self.max_loss:g}.",
-                hint="For example: --max-loss 0.5",
+                f"The largest loss must be between 0 and 100 points; got {self.max_loss:g}.", hint="For example: 0.5"
             )
         if self.limit is not None and self.limit < 1:
             raise UsageError(
-                f"--data-limit must be at least 1; got {self.limit}.", hint="For example: --data-limit 200"
+                f"The limit of labeled images must be at least 1; got {self.limit}.", hint="For example: 200"
             )
 
 

@@ -1,0 +1,36 @@
+"""What the functions of the Python API have in common."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from adaptrt.errors import AdaptrtError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def public_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Arguments of wrong types are a ``UsageError``, and errors name arguments rather than options of the command line."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        from adaptrt.pipeline.argument_types import require_types
+
+        try:
+            given = inspect.signature(function).bind(*args, **kwargs).arguments
+        except TypeError:  # an unknown argument: the call raises Python's own error
+            return function(*args, **kwargs)
+        try:
+            require_types(function, given)
+            return function(*args, **kwargs)
+        except AdaptrtError as error:
+            from adaptrt.pipeline.python_words import say_in_python
+
+            say_in_python(error, function)
+            raise
+
+    return call

@@ -16,17 +16,12 @@ def python_command(name: str, given: Mapping[str, Any], function: Callable[..., 
     """``adaptrt.NAME(...)`` with every argument that differs from its default; ``given`` are the arguments by name."""
     words = []
     for parameter in inspect.signature(function).parameters.values():
-        value = _plain(given[parameter.name])
+        value = given[parameter.name]
         if parameter.name in _OMITTED or (parameter.default is not parameter.empty and value == parameter.default):
             continue
         text = _literal(value)
         words.append(text if parameter.kind is parameter.POSITIONAL_OR_KEYWORD else f"{parameter.name}={text}")
     return f"adaptrt.{name}({', '.join(words)})"
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as those of Python."""
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _default(field: Field[Any]) -> Any:
@@ -35,7 +30,7 @@ def _default(field: Field[Any]) -> Any:
 
 def _literal(value: Any) -> str:
     """The value as Python source; paths as text, dataclasses of adaptrt with the fields that differ from their defaults."""
-    value = _plain(value)
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy
     if isinstance(value, os.PathLike):
         return repr(os.fspath(value))
     if is_dataclass(value) and not isinstance(value, type):

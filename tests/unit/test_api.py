@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,6 +87,49 @@ def test_a_wrong_type_is_named(call: Callable[[], Any], message: str, hint: str)
         call()
     assert caught.value.message.startswith(message)
     assert hint in str(caught.value.hint)
+
+
+ODD: list[Any] = [
+    None, 0, 1, -1, 1.5, float("nan"), 10**30, "", "x", "a\0b", b"x", [], [1], [None], {}, {"a": 1}, object(), np.zeros(3), np.zeros((2, 2)),
+    np.array(1), np.float32(1), True, (), (1, 2), (1, 2, 3), Path("x"), int, adaptrt.BuildOptions(),
+]  # fmt: skip
+CALLS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "convert": (["a.pt"], {"adapter": "a"}),
+    "build": (["a.onnx"], {}),
+    "tune": (["a.onnx"], {}),
+    "load": (["a.onnx"], {}),
+    "bench": (["a.onnx"], {}),
+    "compare": (["a.onnx", "b.onnx"], {}),
+    "clean": (["a.onnx", "b.onnx"], {}),
+    "Predictor": (["a.onnx"], {}),
+    "CalibrationRequest": (["a"], {}),
+    "LabeledData": (["a"], {}),
+    "NmsRequest": ([], {}),
+    "BuildOptions": ([], {}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_argument_is_a_raw_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (
+        "adaptrt.api.run_request",
+        "adaptrt.api.run_build",
+        "adaptrt.api.run_tune",
+        "adaptrt.pipeline.load.load",
+        "adaptrt.pipeline.bench.run.run_bench",
+        "adaptrt.pipeline.layers.compare.compare",
+        "adaptrt.pipeline.clean.clean",
+    ):
+        monkeypatch.setattr(place, lambda *_, **__: SimpleNamespace())
+    function, (given, options) = getattr(adaptrt, name), CALLS[name]
+    for index, parameter in enumerate(inspect.signature(function).parameters.values()):
+        for value in ODD:
+            if parameter.kind is parameter.VAR_POSITIONAL or index < len(given):
+                call = partial(function, *given[:index], value, *given[index + 1 :], **options)
+            else:
+                call = partial(function, *given, **{**options, parameter.name: value})
+            with suppress(adaptrt.AdaptrtError):
+                call()
 
 
 def test_numbers_of_numpy_are_numbers(asked: list[Any]) -> None:

@@ -18,15 +18,18 @@ def public_call(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        from adaptrt.pipeline.argument_types import require_types
+        from adaptrt.specs.argument_types import require_types
 
         try:
-            given = inspect.signature(function).bind(*args, **kwargs).arguments
+            bound = inspect.signature(function).bind(*args, **kwargs)
         except TypeError:  # an unknown argument: the call raises Python's own error
             return function(*args, **kwargs)
         try:
-            require_types(function, given)
-            return function(*args, **kwargs)
+            require_types(function, bound.arguments)
+            for name, value in bound.arguments.items():
+                if hasattr(value, "tolist"):  # of numpy
+                    bound.arguments[name] = value.tolist()
+            return function(*bound.args, **bound.kwargs)
         except AdaptrtError as error:
             from adaptrt.pipeline.python_words import say_in_python
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from adaptrt.errors import AdaptrtError
 from adaptrt.specs.build import FLAGS
+from adaptrt.specs.precisions import PRECISIONS
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "-o": ("output",),
@@ -36,11 +37,12 @@ _FIELDS: Mapping[str, tuple[str, str, str]] = {
 }
 """Fields of the object that an argument takes, and its class."""
 _LISTS = ("input_names", "output_names")  # text is one name there
-_SHORT = ("fp16", "bf16", "int8")
 _WORDS = "auto|dynamo|torchscript|none|quick|full|verified|onnx|engine|rtx|batch|hw|cluster|efficient|converged|same-cc"
 _PART = r"[^\s,;)]*[^\s,;.)]"
 _TOKEN = rf"{_PART}(?:,{_PART})*"
-_VALUE = rf"'[^']*'|(?:{_WORDS})(?![\w,/=-]|\.\w)|(?=\S*[\d=/:|*+_]|[A-Z]{{2,}}|[^\s,;.)]+[,.]\w){_TOKEN}"
+_VALUE = (
+    rf"'[^']*'|(?:{_WORDS})(?![\w,/=-]|\.\w)|(?=\S*[\d=/:|*+_]|[A-Z]{{2,}}|[^\s,;.)]+[,.]\w|\w+(?:[.,;)\n]|$)){_TOKEN}"
+)
 """What is not a word of the sentence."""
 _OPTION = re.compile(rf"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*[a-z0-9]|-o)(?![\w-])(?:[ =](?P<value>{_VALUE}))?")
 _PAIR = re.compile(rf"(?<![\w-])(?:--set|-s) (?P<key>[\w.]+)(?:=(?P<value>'[^']*'|{_TOKEN}))?")
@@ -98,13 +100,15 @@ class _Arguments:
         name = flag.lstrip("-").replace("-", "_")
         name = next((other for other in _NAMES.get(flag, ()) if other in self), name)
         if name in self:
+            if value is not None and isinstance(self.defaults[name], bool) and name != "nms":
+                return f"{name}=True {value}"
             if value is not None:
                 return f"{name}={json.dumps(value.split(',')) if name in _LISTS else _literal(value)}"
             return f"{name}=True" if self.defaults[name] is False and name != "nms" else name
         if name.startswith("no_") and name[3:] in self:
             return f"{name[3:]}=False"
-        if name in _SHORT and "precision" in self:
-            return f'precision="{name}"' + ("" if value is None else f" {value}")
+        if flag[2:] in PRECISIONS.names() and "precision" in self:
+            return f'precision="{flag[2:]}"' + ("" if value is None else f" {value}")
         argument, kind, field = _FIELDS.get(flag, ("", "", ""))
         if argument not in self:
             return None

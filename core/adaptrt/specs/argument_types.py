@@ -8,10 +8,12 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import fields
 from functools import lru_cache
 from importlib import import_module
 from numbers import Integral, Real
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,12 +22,14 @@ from adaptrt.errors import UsageError
 _PLACES = {
     "BuildOptions": "adaptrt.specs",
     "NmsRequest": "adaptrt.request",
+    "Exporter": "adaptrt.request",
+    "Require": "adaptrt.request",
+    "Verify": "adaptrt.request",
     "CalibrationRequest": "adaptrt.specs.calibration",
     "LabeledData": "adaptrt.specs.calibration",
 }
 """Classes that signatures name but their modules import only for type checkers; other such names are not checked."""
 _CHECKED_LATER = ("device",)  # with the forms that it can have
-_COLLECTIONS = (list, tuple, set, frozenset)  # anything else may be readable only once
 
 
 def require_types(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
@@ -62,14 +66,33 @@ class _Names(dict[str, Any]):
         return getattr(builtins, name, Any)
 
 
+def require_field_types(given: Any) -> None:
+    """The same for the fields of a dataclass."""
+    kind: Any = type(given)
+    hints = _field_hints(kind)
+    for name, hint in hints.items():
+        value = getattr(given, name)
+        if not _fits(value, hint):
+            raise UsageError(
+                f"{name} must be {_spelled(hint)}; got {_shown(value)}.", hint=f"See help(adaptrt.{kind.__name__})."
+            )
+
+
+@lru_cache(maxsize=32)
+def _field_hints(kind: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {one.name: hints[one.name] for one in fields(kind)}
+
+
 def _fits(value: Any, hint: Any) -> bool:
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy
     origin, parts = get_origin(hint) or hint, get_args(hint)
     if hint is Any:
         return True
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
     if hint is bool:
-        return type(value).__name__ in ("bool", "bool_") or (isinstance(value, Integral) and value in (0, 1))
+        return isinstance(value, Integral) and value in (0, 1)
     if hint is int:
         return isinstance(value, Integral)
     if hint is float:
@@ -81,7 +104,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, (str, Mapping)):
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             return False
-        return not isinstance(value, _COLLECTIONS) or all(_fits(one, parts[0]) for one in value)
+        return not isinstance(value, Sized) or all(  # else it may be readable only once
+            _fits(one, parts[0]) for one in value
+        )
     return isinstance(value, origin)
 
 
@@ -113,6 +138,7 @@ _WORDS: dict[Any, str] = {
     bool: "True or False",
     types.NoneType: "None",
     os.PathLike: "a path",
+    Path: "a path",
     Mapping: "a dict",
     typing.get_origin(Mapping[str, Any]): "a dict",
 }

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.pipeline.public_call import public_call
 from adaptrt.pipeline.request_values import (
     StrPath,
     calibration_of,
     data_of,
     nms_of,
+    output_of,
     path_of,
     paths_of,
     shapes_of,
@@ -36,13 +38,14 @@ if TYPE_CHECKING:
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
 
+@public_call
 def convert(
     source: StrPath,
     *,
     adapter: str | None = None,
     weights: StrPath | None = None,
     output: StrPath | None = None,
-    imgsz: int | tuple[int, int] | str | None = None,
+    imgsz: int | tuple[int, ...] | str | None = None,
     batch: int | tuple[int, ...] | str | None = None,
     dynamic: str | Iterable[str] | None = None,
     shape: str | Sequence[str] = (),
@@ -97,7 +100,7 @@ def convert(
     request = Request(
         source=os.fspath(source),
         adapter=adapter,
-        output=path_of(output),
+        output=output_of(output),
         weights=path_of(weights),
         shapes=shapes_of(imgsz, batch, dynamic, shape),
         input_names=texts_of(input_names),
@@ -146,11 +149,12 @@ def _recognized(source: str, observer: Observer | None) -> str:
     return recognition.match.adapter
 
 
+@public_call
 def build(
     source: StrPath,
     *,
     output: StrPath | None = None,
-    imgsz: int | tuple[int, int] | str | None = None,
+    imgsz: int | tuple[int, ...] | str | None = None,
     batch: int | tuple[int, ...] | str | None = None,
     shape: str | Sequence[str] = (),
     set_dynamic_batch: bool = False,
@@ -189,7 +193,7 @@ def build(
     command = python_command("build", locals(), build)
     request = BuildRequest(
         source=os.fspath(source),
-        output=path_of(output),
+        output=output_of(output),
         shapes=shapes_of(imgsz, batch, None, shape),
         set_dynamic_batch=set_dynamic_batch,
         adoption=Adoption(decoder, names=tuple(names)),
@@ -214,6 +218,7 @@ def build(
     return run_build(request, html=html, observer=observer)
 
 
+@public_call
 def tune(
     source: StrPath,
     *,
@@ -244,7 +249,7 @@ def tune(
     from adaptrt.python_command import python_command
 
     command = python_command("tune", locals(), tune)
-    recipe = path_of(output)
+    recipe = output_of(output)
     request = TuneRequest(
         source=os.fspath(source),
         output=recipe.parent if recipe is not None else None,
@@ -312,6 +317,7 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
     return report
 
 
+@public_call
 def load(
     path: StrPath,
     *,
@@ -348,4 +354,6 @@ def load(
         cpu_images=cpu_images,
         gpu_jpeg=gpu_jpeg,
     )
-    return open_model(Path(path), options, plugins_file=path_of(plugins_file), join_calls=join_calls)
+    model = open_model(Path(path), options, plugins_file=path_of(plugins_file), join_calls=join_calls)
+    model.from_python = True
+    return model

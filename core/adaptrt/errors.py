@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -149,10 +150,14 @@ def nearest_option(name: str, known: Iterable[str]) -> str:
 
 
 def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
-    """A hint for a missing file: the closest file name in the same folder, if one is close.
+    """A hint for a missing file: a broken link, a pipe, or else the closest file name in the same folder, if one is close.
 
     ``suffixes`` limits the candidates (lower case); empty: any file.
     """
+    if os.path.exists(path) and not path.is_dir():  # noqa: PTH110  (a name may be too long for Path.exists)
+        return "It is a pipe or a device: copy its content to a file."
+    if os.path.islink(path):  # noqa: PTH114
+        return f"It is a link to {printable(str(path.readlink()))}, which does not exist."
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     wanted = set(suffixes)
     return nearest_name(path.name, [file.name for file in beside if not wanted or file.suffix.lower() in wanted])

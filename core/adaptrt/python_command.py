@@ -30,6 +30,7 @@ def _default(field: Field[Any]) -> Any:
 
 def _literal(value: Any) -> str:
     """The value as Python source; paths as text, dataclasses of adaptrt with the fields that differ from their defaults."""
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy
     if isinstance(value, os.PathLike):
         return repr(os.fspath(value))
     if is_dataclass(value) and not isinstance(value, type):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from adaptrt.errors import PluginError, ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape, precision_named
 from adaptrt.specs.adoption import Adoption
+from adaptrt.specs.argument_types import require_field_types
 from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
@@ -210,14 +211,15 @@ class NmsRequest:
     multi_label: bool = False
 
     def __post_init__(self) -> None:
+        require_field_types(self)
         for name, known in (("kind", get_args(NmsKind)), ("schema", get_args(NmsSchema))):
             if getattr(self, name) not in known:
                 raise UsageError(f"Unknown NMS {name} {getattr(self, name)!r}.", hint=f"Available: {', '.join(known)}.")
         if not 1 <= self.rounds <= 1000:
-            raise UsageError(f"--nms-rounds must be between 1 and 1000; got {self.rounds}.", hint="For example: 20")
+            raise UsageError(f"NMS rounds must be between 1 and 1000; got {self.rounds}.", hint="For example: 20")
         if not 1 <= self.candidates <= MAX_CANDIDATES:
             raise UsageError(
-                f"--nms-candidates must be between 1 and {MAX_CANDIDATES}, the most that TensorRT's TopK returns; "
+                f"NMS candidates must be between 1 and {MAX_CANDIDATES}, the most that TensorRT's TopK returns; "
                 f"got {self.candidates}.",
                 hint="For example: 1000",
             )

@@ -383,7 +383,7 @@ def test_a_model_that_gives_no_number() -> None:
 def test_a_model_that_fails_on_these_shapes() -> None:
     with pytest.raises(adaptrt.ModelError, match="The model itself fails on images") as caught:
         convert("classifier", shape="images=1x4x32x32")
-    assert "--shape" in (caught.value.hint or "")
+    assert "shape" in (caught.value.hint or "")
 
 
 def test_a_net_that_does_not_exist() -> None:
@@ -430,6 +430,6 @@ def test_a_failure_names_the_file_of_an_earlier_conversion(tiny: str) -> None:
     with pytest.raises(adaptrt.AdaptrtError) as caught:
         convert("damaged", output="net.onnx")
     assert re.search(r"net\.onnx \(\d{4}-\d\d-\d\d \d\d:\d\d\) is from an earlier run", str(caught.value.hint))
-    with pytest.raises(adaptrt.VerificationError, match="not verified, but --require verified"):
+    with pytest.raises(adaptrt.VerificationError, match='not verified, but require="verified"'):
         convert("classifier", output="other.onnx", verify="none", require="verified")
     assert not Path("other.onnx").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ def test_a_missing_file_is_looked_for_beside(tmp_path: Path) -> None:
     assert nearest_file(tmp_path / "bust.pt", [".pt", ".pth"]) == "Did you mean 'robust.PT'?"
     assert nearest_file(tmp_path / "bust.pt", [".onnx"]) is None
     assert nearest_file(tmp_path / "nowhere" / "best.pt") is None
+    assert nearest_file(tmp_path / ("x" * 300)) is None
+    (tmp_path / "bust.pt").symlink_to("gone.pt")
+    assert nearest_file(tmp_path / "bust.pt") == "It is a link to gone.pt, which does not exist."
+    os.mkfifo(tmp_path / "pipe.pt")
+    assert nearest_file(tmp_path / "pipe.pt") == "It is a pipe or a device: copy its content to a file."
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import click
 
 from adaptrt.cli.given import Given, read_given
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
+from adaptrt.cli.named_folder import make_named_folder
 from adaptrt.cli.output import echo
 from adaptrt.cli.yolo_lines import is_yolo_word
 from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, empty_value, nearest_option
@@ -142,6 +143,7 @@ class Command(click.Command):
             error.ctx = error.ctx or ctx  # the hint names this command
             raise
         self._reject_empty(ctx)
+        make_named_folder(ctx)
         arguments = [ctx.params.get(str(one.name)) for one in self.params if isinstance(one, click.Argument)]
         words = [word for value in arguments for word in ([value] if isinstance(value, str) else value or ())]
         if any(is_yolo_word(str(word)) and not Path(word).exists() for word in words):

@@ -100,6 +100,19 @@ def save_flags(command: F) -> F:
     return command
 
 
+def _warn_of_others(folder: Path, written: Sequence[Path]) -> None:
+    from adaptrt.cli.results import other_files
+
+    others = other_files(folder, set(written))
+    if others:
+        count = f"{len(others)} {'file' if len(others) == 1 else 'files'}"
+        echo(
+            f"Warning: {folder} also has {count} that this run did not write: {others[0].relative_to(folder)}"
+            f"{' ...' if len(others) > 1 else ''}. Choose another folder with -o to keep runs apart.",
+            err=True,
+        )
+
+
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
 @click.argument("model", cls=FileArgument)
 @click.argument("images", metavar="SOURCES...", nargs=-1, required=True, shell_complete=complete_files)
@@ -139,6 +152,9 @@ def predict(
     Sources are image and video files, folders, patterns, .txt lists of files, http(s) URLs of an image or video,
     s3:// URLs of images, cameras (0, 1 ...) and rtsp:// streams. For live sources, only the newest
     frame is used, and dropped frames are counted.
+
+    All results of an image have its name, numbered if several images have the same one. Files of earlier runs with the same
+    names are replaced, and others are kept; --save warns if its folder has others.
 
     Neither torch nor an adapter is required: pre- and postprocessing are defined in the file. With --json, images are
     drawn only if -o is given.
@@ -222,7 +238,9 @@ def predict(
             elif not quiet:
                 echo(describe_result(result))
     for name in formats if kept else ():
-        written += export_results(kept[0].task, name, kept, folder_of(output))
+        exported = export_results(kept[0].task, name, kept, folder_of(output))
+        written += exported
+        _warn_of_others(folder_of(output) / name, exported)
     if failed and len(targets) + len(missing) == 1:
         raise failed[0]
     if as_json:

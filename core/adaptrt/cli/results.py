@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from adaptrt.rendering.formatting import display_path
 from adaptrt.specs import Found, Task, task_named
 from adaptrt.specs.backend_parts import ReadsSpec
 from adaptrt.specs.tasks import TASKS
+from adaptrt.store.free_names import FreeNames
 from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.store.workspace import written_aside
 from adaptrt.vision.images import SUFFIXES, for_display, read_image, write_image
@@ -28,15 +29,16 @@ BAR, NAME = 24, 40
 
 @dataclass(frozen=True)
 class ImageTarget:
-    """An image to run on, and the file for its result."""
+    """An image to run on, and the file for its result. ``name``: that of all its results, without a suffix."""
 
     path: Path
     output: Path | None
+    name: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in an image. ``size``: height and width, pixels; ``output``: the file written."""
+    """What was found in an image. ``size``: height and width, pixels; ``output``: the file written; ``name``: that of its exports."""
 
     path: Path
     size: tuple[int, int]
@@ -44,6 +46,7 @@ class Result:
     timing: Timing
     output: Path | None
     task: Task[Any]
+    name: str = ""
 
     def as_data(self) -> dict[str, Any]:
         milliseconds = {name: round(1000 * seconds, 3) for name, seconds in vars(self.timing).items()}
@@ -62,29 +65,28 @@ def find_targets(paths: Sequence[Path], output: str | None) -> list[ImageTarget]
 
     ``output`` is a folder, or a file name if there is only one image; ``None`` writes nothing.
     """
+    stems = [path.stem for path in paths]
+    free = FreeNames(stems)
+    names = [free.take(stem) for stem in stems]
     if output is None:
-        return [ImageTarget(path, None) for path in paths]
-    place = Path(output)
+        return [ImageTarget(path, None, name) for path, name in zip(paths, names, strict=True)]
+    place, inputs = Path(output), {path.resolve() for path in paths}
     if place.suffix.lower() in SUFFIXES and not place.is_dir():
         if len(paths) > 1:
             raise UsageError(f"-o {output} is one file, but there are {len(paths)} images.", hint="Pass a folder.")
         require_folder(place.parent)
-        return [ImageTarget(paths[0], _not_itself(paths[0], place))]
+        return [ImageTarget(paths[0], _not_an_input(place, inputs), names[0])]
     require_folder(place)
-    images, taken = [], set[str]()
-    for path in paths:
-        name = path.name if path.suffix.lower() in SUFFIXES else f"{path.name}.png"
-        stem, suffix, count = Path(name).stem, Path(name).suffix, 2
-        while name.lower() in taken:
-            name, count = f"{stem}-{count}{suffix}", count + 1
-        taken.add(name.lower())
-        images.append(ImageTarget(path, _not_itself(path, place / name)))
+    images = []
+    for path, name in zip(paths, names, strict=True):
+        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
+        images.append(ImageTarget(path, _not_an_input(place / f"{name}{suffix}", inputs), name))
     return images
 
 
-def _not_itself(path: Path, output: Path) -> Path:
-    if output.resolve() == path.resolve():
-        raise OutputError(f"-o would overwrite the image {path} itself.", hint="Choose another folder or name.")
+def _not_an_input(output: Path, inputs: Container[Path]) -> Path:
+    if output.resolve() in inputs:
+        raise OutputError(f"-o would overwrite the image {output} itself.", hint="Choose another folder or name.")
     return output
 
 
@@ -107,7 +109,7 @@ def write_results(
         output = None
         if target.output:
             output = _write(_pixels(one, target), one.prediction, target, task)
-        yield target, Result(target.path, one.size, one.prediction, one.timing, output, task)
+        yield target, Result(target.path, one.size, one.prediction, one.timing, output, task, target.name)
 
 
 def _pixels(one: ImageResult, target: ImageTarget) -> Any:
@@ -160,10 +162,7 @@ def folder_of(output: str | None) -> Path:
 
 def export_results(task: Task[Any], format: str, results: Sequence[Result], folder: Path) -> list[Path]:  # noqa: A002
     """Write predictions in a format of their task, into a folder named after it."""
-    names = unique_names([result.path.stem for result in results])
-    found = [
-        Found(name, result.path, result.size, result.predictions) for name, result in zip(names, results, strict=True)
-    ]
+    found = [Found(result.name, result.path, result.size, result.predictions) for result in results]
     inputs = {result.path.resolve() for result in results}
     written = []
     for name, data in task.export(format, found):
@@ -176,17 +175,9 @@ def export_results(task: Task[Any], format: str, results: Sequence[Result], fold
     return written
 
 
-def unique_names(names: Sequence[str]) -> list[str]:
-    """The names in order; repeated names are numbered."""
-    taken = set[str]()
-    found = []
-    for name in names:
-        free, count = name, 2
-        while free.lower() in taken:
-            free, count = f"{name}-{count}", count + 1
-        taken.add(free.lower())
-        found.append(free)
-    return found
+def other_files(folder: Path, written: Collection[Path]) -> list[Path]:
+    """Files in a folder of exports that this run did not write, sorted: an earlier run may have found more."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in written)
 
 
 def write_file(path: Path, data: bytes) -> Path:

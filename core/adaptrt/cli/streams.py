@@ -19,6 +19,7 @@ from adaptrt.sources.download import file_name
 from adaptrt.sources.find import VIDEO_SUFFIXES
 from adaptrt.sources.images import ImageSource, Unreadable
 from adaptrt.sources.url import UrlSource
+from adaptrt.store.free_names import FreeNames
 from adaptrt.vision.images import SUFFIXES, for_display, write_image
 from adaptrt.vision.video import VIDEO_SUFFIX, VideoWriter
 
@@ -85,7 +86,7 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
         for warning in opened.warnings:
             options.warn(warning)
         task = task_named(opened.spec.task)
-        writers = stack.enter_context(_Writers(folder, request.output))
+        writers = stack.enter_context(_Writers(folder, request.output, sources))
         shown = stack.enter_context(_window()) if request.show else None
         for result in stack.enter_context(closing(_results(opened, request, options))):
             frame = result.frame
@@ -252,11 +253,12 @@ def _require_suffix(place: Path, *, still: bool) -> None:
 class _Writers:
     """A video for each source of frames, and an image for each still one."""
 
-    def __init__(self, folder: Path | None, output: str | None) -> None:
+    def __init__(self, folder: Path | None, output: str | None, sources: Sequence[Source]) -> None:
         self._folder = folder
+        self._inputs = _files_of(sources)
         self._file = Path(output) if output is not None and _is_file_name(Path(output)) else None
         self._videos: dict[str, VideoWriter] = {}
-        self._names: dict[str, Path] = {}
+        self._names = FreeNames()
         self._images: list[Path] = []
 
     def __enter__(self) -> _Writers:
@@ -294,13 +296,18 @@ class _Writers:
             name = file_name(source) if "://" in source else Path(source).name
             stem, own = Path(name).stem.replace(":", ""), Path(name).suffix
             suffix = (own if own.lower() in SUFFIXES else ".png") if still else VIDEO_SUFFIX
-            path, count = self._folder / f"{stem}{suffix}", 2
-            while path in self._names.values():
-                path, count = self._folder / f"{stem}-{count}{suffix}", count + 1
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise UsageError(f"-o would overwrite {source} itself.", hint="Choose another folder or name.")
-        self._names[source] = path
+            path = self._folder / f"{self._names.take(stem)}{suffix}"
+        if path.resolve() in self._inputs:
+            raise OutputError(f"-o would overwrite {path} itself.", hint="Choose another folder or name.")
         return path
+
+
+def _files_of(sources: Sequence[Source]) -> set[Path]:
+    found: set[Path] = set()
+    for source in sources:
+        named = source.paths if isinstance(source, ImageSource) else [source.name]
+        found.update(Path(name).resolve() for name in named if isinstance(name, (str, Path)) and Path(name).is_file())
+    return found
 
 
 def _record(result: FrameResult, task: Task[Any]) -> dict[str, Any]:

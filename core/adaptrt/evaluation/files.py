@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import OutputError
 from adaptrt.pipeline.output import require_folder
+from adaptrt.store.free_names import FreeNames
 from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Drawer:
     score: float
     written: list[Path] = field(default_factory=list)
     _names: dict[Path, str] = field(default_factory=dict)
+    _free: FreeNames = field(default_factory=FreeNames)
 
     def prepare(self) -> None:
         """Raise an ``OutputError`` before the evaluation starts, if the folder cannot be written."""
@@ -44,11 +46,7 @@ class Drawer:
     def _name(self, path: Path) -> str:
         """The image's own, numbered if another had it before; the same for every backend."""
         if path not in self._names:
-            taken, count, name = set(self._names.values()), 1, path.stem
-            while name in taken:
-                count += 1
-                name = f"{path.stem}-{count}"
-            self._names[path] = name
+            self._names[path] = self._free.take(path.stem)
         return self._names[path]
 
 

@@ -14,7 +14,7 @@ from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, spec_for
 from adaptrt.pipeline.layers.subjects import precision_of
-from adaptrt.pipeline.output import publish, require_folder
+from adaptrt.pipeline.output import output_error, publish, require_file
 from adaptrt.pipeline.verification.samples import sample_shapes
 from adaptrt.report import Check, PassRecord
 from adaptrt.specs.backends import OpenOptions, onnx_backend, target_named
@@ -67,15 +67,19 @@ def clean(request: CleanRequest) -> Cleaned:
         )
     if request.output.resolve() == request.source.resolve():
         raise OutputError(f"-o would overwrite {request.source} itself.", hint="Specify another name with -o.")
-    require_folder(request.output.parent)
+    require_file(request.output)
     files = OnnxFiles()
     outline = files.outline(request.source)
     spec = spec_for(outline, request.inputs)
-    with created_folder(request.output.parent), workspace(request.output.parent, request.output.stem) as folder:
-        path = folder / "cleaned.onnx"
-        passes, operators = _rewrite(request, spec, path)
-        checks, described = _compare(request, spec, precision_of(outline), path)
-        publish({request.output: path}, folder)
+    parent = request.output.parent
+    try:
+        with created_folder(parent), workspace(parent, request.output.stem) as folder:
+            path = folder / "cleaned.onnx"
+            passes, operators = _rewrite(request, spec, path)
+            checks, described = _compare(request, spec, precision_of(outline), path)
+            publish({request.output: path}, folder)
+    except OSError as error:
+        raise output_error(error, parent) from error
     return Cleaned(str(request.output), passes, operators, checks, described)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from inspect import GEN_CLOSED, getgeneratorstate
+from numbers import Integral
 from pathlib import Path
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from adaptrt.pipeline.batches import BatchPipeline, Timing
 from adaptrt.pipeline.beside import mismatch
 from adaptrt.pipeline.joined_calls import JoinedCalls
 from adaptrt.pipeline.processing import Processing, spec_with_params
+from adaptrt.pipeline.python_words import say_in_python
 from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
@@ -47,6 +49,9 @@ class Model:
 
     ``join_calls``: how many calls with one image, from several threads, may run as one batch; a ``UsageError`` if the batch is smaller.
     """
+
+    from_python = False
+    """Whether its errors name arguments, rather than options of the command line."""
 
     def __init__(
         self, runner: Runner, spec: ModelSpec, path: Path, *, plugins_file: Path | None = None, join_calls: int = 1
@@ -126,6 +131,8 @@ class Model:
         from adaptrt.pipeline.streaming import stream_results
         from adaptrt.sources import SourceOptions, find_sources
 
+        if batch is not None and not isinstance(batch, Integral):
+            raise UsageError(f"batch must be an integer or None; got {batch!r}.", hint="For example: batch=1")
         spec = self._spec_with(params)
         found = find_sources(source, replace(options or SourceOptions(), channels=self.channels))
         largest = self.largest_batch
@@ -150,13 +157,21 @@ class Model:
         try:
             base, known = self._specs.get(key, (None, None))
         except TypeError:  # a list
-            return spec_with_params(self.spec, params)
+            return self._new_spec(params)
         if known is None or base is not self.spec:
-            known = spec_with_params(self.spec, params)
+            known = self._new_spec(params)
             if len(self._specs) >= _SPECS:
                 self._specs.clear()
             self._specs[key] = (self.spec, known)
         return known
+
+    def _new_spec(self, params: dict[str, Any]) -> ModelSpec:
+        try:
+            return spec_with_params(self.spec, params)
+        except UsageError as error:
+            if self.from_python:
+                say_in_python(error, Model.__call__)
+            raise
 
     @property
     def channels(self) -> int:

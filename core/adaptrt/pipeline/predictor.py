@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ImageError, UsageError
 from adaptrt.json_text import json_text
+from adaptrt.pipeline.public_call import public_call
 from adaptrt.specs.backends import OpenOptions
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Predictor:
     threads of one model. The other arguments are those of ``load``.
     """
 
+    @public_call
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.errors import OutputError
+
 if TYPE_CHECKING:
     from adaptrt.request import NmsRequest, ShapeRequest
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
@@ -38,6 +40,16 @@ def path_of(value: StrPath | None) -> Path | None:
     return None if value is None else Path(value)
 
 
+def output_of(value: StrPath | None) -> Path | None:
+    """The file or folder to write; a slash at the end names a folder, which a path does not tell from a file."""
+    path = path_of(value)
+    if path is not None and str(value).endswith(("/", os.sep)) and path.suffix and not path.is_dir():
+        raise OutputError(
+            f"The folder {value} does not exist, and {path} would be a file.", hint="Create the folder first."
+        )
+    return path
+
+
 def texts_of(value: str | Sequence[str]) -> tuple[str, ...]:
     """A single string counts as one item, not as a sequence of characters."""
     return (value,) if isinstance(value, str) else tuple(value)
@@ -53,7 +65,7 @@ def paths_of(value: StrPath | Sequence[StrPath]) -> tuple[Path, ...]:
 
 
 def shapes_of(
-    imgsz: int | tuple[int, int] | str | None,
+    imgsz: int | tuple[int, ...] | str | None,
     batch: int | tuple[int, ...] | str | None,
     dynamic: str | Iterable[str] | None,
     shape: str | Sequence[str],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from adaptrt.errors import UsageError
+from adaptrt.specs.argument_types import require_field_types
 
 HardwareCompatible = Literal["none", "ampere+", "same-cc"]
 
@@ -47,15 +48,14 @@ class BuildOptions:
     device: int = 0
 
     def __post_init__(self) -> None:
+        require_field_types(self)
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise UsageError(
                 f"Optimization level must be from 0 to 5; got {self.optimization_level}.",
                 hint="Use 0 (a quick build) to 5 (a long search); TensorRT's own default is 3.",
             )
         if self.timeout is not None and not 0 < self.timeout < math.inf:
-            raise UsageError(
-                f"The build timeout must be positive; got {self.timeout:g} s.", hint="For example: --build-timeout 3600"
-            )
+            raise UsageError(f"The build timeout must be positive; got {self.timeout:g} s.", hint="For example: 3600")
 
     def changed(self) -> list[str]:
         """The fields that differ from their defaults."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.specs.argument_types import require_field_types
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,11 +18,12 @@ Inputs = Mapping[str, "NDArray[Any]"]
 CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 
 
-def _require_paths(given: Any, *names: str) -> None:
-    """Text becomes a path, as in the rest of the Python API."""
+def _require_types(given: Any, *names: str) -> None:
+    """Text becomes a path, as in the rest of the Python API; other types of fields are errors."""
     for name in names:
-        if getattr(given, name) is not None:
+        if isinstance(getattr(given, name), (str, os.PathLike)):
             object.__setattr__(given, name, Path(getattr(given, name)))
+    require_field_types(given)
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,15 @@ class CalibrationRequest:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        _require_paths(self, "source", "cache")
+        _require_types(self, "source", "cache")
         known = get_args(CalibrationMethod)
         if self.method not in known:
             raise UsageError(
                 f"Unknown calibration method {self.method!r}.", hint=did_you_mean(str(self.method), list(known))
             )
-        for flag, value in (("--calib-images", self.images), ("--calib-batch", self.batch)):
+        for name, value in (("number of calibration images", self.images), ("batch of the calibration", self.batch)):
             if value < 1:
-                raise UsageError(f"{flag} must be at least 1; got {value}.", hint=f"For example: {flag} 8")
+                raise UsageError(f"The {name} must be at least 1; got {value}.", hint="For example: 8")
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,14 @@ class LabeledData:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        _require_paths(self, "source", "images")
+        _require_types(self, "source", "images")
         if not 0 <= self.max_loss <= 100:
             raise UsageError(
-                f"--max-loss must be between 0 and 100 points; got {self.max_loss:g}.",
-                hint="For example: --max-loss 0.5",
+                f"The largest loss must be between 0 and 100 points; got {self.max_loss:g}.", hint="For example: 0.5"
             )
         if self.limit is not None and self.limit < 1:
             raise UsageError(
-                f"--data-limit must be at least 1; got {self.limit}.", hint="For example: --data-limit 200"
+                f"The limit of labeled images must be at least 1; got {self.limit}.", hint="For example: 200"
             )
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -78,7 +77,7 @@ def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
     with _cancellation() as canceled, output.open("wb") as out, log.open("ab" if command.append else "wb") as err:
         process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
         try:
-            while not canceled.is_set():
+            while not canceled:
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(CHECK), time.monotonic() - started
             raise KeyboardInterrupt  # for Ray
@@ -89,14 +88,14 @@ def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
 
 
 @contextmanager
-def _cancellation() -> Iterator[threading.Event]:
-    """Set when Ray cancels the task, which it does by the handler of SIGINT.
+def _cancellation() -> Iterator[list[int]]:
+    """Not empty once Ray has canceled the task, which it does by the handler of SIGINT.
 
     The default handler would raise anywhere, also where the process has started and ``Popen`` has not returned it yet. Workers
     that a shell script started in the background have no handler.
     """
-    canceled = threading.Event()
-    handler = signal.signal(signal.SIGINT, lambda *_: canceled.set())
+    canceled: list[int] = []  # an Event has a lock, which a second signal would wait for
+    handler = signal.signal(signal.SIGINT, lambda number, _: canceled.append(number))
     try:
         yield canceled
     finally:

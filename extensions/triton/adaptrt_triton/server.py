@@ -17,7 +17,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from importlib import metadata, util
 from pathlib import Path
@@ -107,18 +106,18 @@ def run(repository: Path, ports: Mapping[str, int]) -> int:
         backends = copy_backends(server, Path(folder))
         command, environment = command_of(server, backends, repository, ports), environment_of(server)
         started: list[subprocess.Popen[bytes]] = []
-        asked = threading.Event()
+        asked: list[int] = []  # an Event has a lock, which a second signal would wait for
 
-        def end(*_: object) -> None:
-            asked.set()
+        def end(number: int, _: object) -> None:
+            asked.append(number)
             for process in started:
                 process.terminate()
 
         for number in (signal.SIGINT, signal.SIGTERM):  # before the server exists: it would be left behind
             signal.signal(number, end)
         started.append(subprocess.Popen(command, env=environment))
-        if asked.is_set():
-            end()
+        if asked:
+            started[0].terminate()
         return started[0].wait()
 
 

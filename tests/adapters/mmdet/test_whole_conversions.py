@@ -271,5 +271,5 @@ def test_trained_faster_rcnn(batch: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_another_nms_of_two_stages_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--nms onnx: the network itself ends in Cluster-NMS"):
+    with pytest.raises(UsageError, match='nms="onnx": the network itself ends in Cluster-NMS'):
         adaptrt.convert(CONFIG, adapter="mmdet", output=tmp_path / "o.onnx", nms="onnx", html=False)

@@ -118,7 +118,9 @@ def test_a_recurrent_network_over_a_dynamic_width(folder: Path) -> None:
 def test_a_model_that_fails_itself_says_what_may_be_wrong_with_its_inputs(folder: Path) -> None:
     with pytest.raises(adaptrt.ModelError, match="The model itself fails on x") as caught:
         adaptrt.convert("nets.py:Tokens", adapter="torch", shape=("x=1..4x3x6", "ids=1..4x3"))
-    assert "--shape; the types: --set dtypes.NAME=int64; the values: --set ranges" in (caught.value.hint or "")
+    assert 'shape; the types: options={"dtypes.NAME": "int64"}; the values: options={"ranges' in (
+        caught.value.hint or ""
+    )
 
 
 def test_a_failure_is_one_message_and_leaves_its_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -143,4 +145,4 @@ def test_an_output_with_the_name_of_an_input(folder: Path) -> None:
     )
     with pytest.raises(adaptrt.ModelError, match="'x' is the name of both an input and an output") as caught:
         adaptrt.convert("same.py:Same", adapter="torch", shape="x=1..4x3", exporter="torchscript")
-    assert "--output-names x_out,y" in (caught.value.hint or "")
+    assert 'output_names=["x_out", "y"]' in (caught.value.hint or "")

@@ -108,7 +108,7 @@ def test_a_fork_loads_by_its_own_code_on_the_users_word(classic: Any, repo: Path
     path = classic.save({"model": model}, extra={"models.common": (other,)})
     with pytest.raises(AdaptrtError, match=r"models\.common\.Other") as caught:
         convert(path, None)
-    assert "--trust-checkpoint" in str(caught.value.hint)
+    assert "trust_checkpoint=True" in str(caught.value.hint)
     trusted = Request(str(path), "yolov5", trust_checkpoint=True, shapes=ShapeRequest(imgsz=(64, 96)))
     with pytest.raises(AdaptrtError, match="No module named") as caught:
         yolov5.load_model(Conversion(trusted, Yolov5Options(), tmp_path))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,16 @@ def test_a_canceled_command_ends(tmp_path: Path, handler: str, where: str) -> No
         process.kill()
     assert "KeyboardInterrupt" in said
     assert not running(int((tmp_path / "pid").read_text()))
+
+
+def test_a_handler_waits_for_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second signal in the handler of the first would wait for ever."""
+    from adaptrt_ray.commands import _cancellation
+
+    with _cancellation() as canceled:
+        monkeypatch.setattr(threading.Condition, "__enter__", lambda _: pytest.fail("a lock"))
+        signal.raise_signal(signal.SIGINT)
+        assert canceled
 
 
 def running(pid: int) -> bool:

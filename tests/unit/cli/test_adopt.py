@@ -434,7 +434,7 @@ def test_where_the_copy_goes(output: str, written: str, adaptrt: Callable[..., A
 def test_no_rounds_are_too_few(adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("convert", "--adapter", "torch", "module:net", "--nms", "--nms-rounds", 0, "--dry-run")
     assert result.code == 2
-    assert "--nms-rounds must be between 1 and 1000; got 0." in result.err
+    assert "NMS rounds must be between 1 and 1000; got 0." in result.err
 
 
 @pytest.mark.parametrize(

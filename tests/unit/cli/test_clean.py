@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,17 @@ def test_what_a_killed_run_left_is_removed_by_the_next(adaptrt: Any, wordy: Path
         (left / name).touch()
     assert adaptrt("clean", wordy, "-o", "clean.onnx", "--shape", "images=1x3x16x16").code == 0
     assert sorted(path.name for path in Path().iterdir()) == ["clean.onnx", "net.onnx", "wordy.onnx"]
+
+
+def test_a_full_disk_is_named(adaptrt: Any, wordy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("adaptrt.pipeline.clean.publish", full)
+    result = adaptrt("clean", wordy, "-o", "new/clean.onnx", "--shape", "images=1..4x3x16x16")
+    assert result.code == 2
+    assert "No space left on the device holding new.\nFree some space" in result.err
+    assert not Path("new").exists()
 
 
 def test_a_pass_that_changes_the_results_writes_nothing(

@@ -199,6 +199,49 @@ def test_the_image_itself_is_never_overwritten(adaptrt: Any, converted: Converte
     assert image.read_bytes() == before
 
 
+def test_no_other_input_is_overwritten(adaptrt: Any, converted: Converted, image: Path) -> None:
+    """The result of the first image would have the name of the second one."""
+    model = converted("detector")
+    for name in ("a/one.png", "b/one.png"):
+        Path(name).parent.mkdir()
+        Path(name).write_bytes(image.read_bytes())
+    for more in ((), ("--stream",)):
+        result = adaptrt("predict", model, "a/one.png", "b/one.png", "-o", "b", *more)
+        assert result.code == 2
+        assert "-o would overwrite" in result.err
+        assert Path("b/one.png").read_bytes() == image.read_bytes()
+
+
+def test_all_results_of_an_image_have_one_name(adaptrt: Any, converted: Converted, image: Path) -> None:
+    model = converted("detector")
+    pixels = image.read_bytes()
+    Path("in").mkdir()
+    for name in ("a-2.png", "a.jpg", "a.png"):
+        Path("in", name).write_bytes(pixels)
+    Path("in/A.bmp").write_bytes(b"not an image")
+    result = adaptrt("predict", model, "in", "--save-txt", "--save-crop", "--set", "conf=0.3", "-o", "out")
+    assert result.code == 4
+    (drawn, labels) = (sorted(path.stem for path in Path("out", *more).glob("*.*")) for more in ((), ("txt",)))
+    assert drawn == labels
+    assert len(labels) == 3
+    assert "a-2" in labels  # the only one of this name
+    crops = {path.stem.rpartition("-")[0] for path in Path("out/crop").rglob("*.jpg")}
+    assert crops == set(labels)
+
+
+def test_results_of_an_earlier_run_are_reported(adaptrt: Any, converted: Converted, image: Path) -> None:
+    model = converted("detector")
+    first = adaptrt("predict", model, image, "--save-crop", "--save-txt", "--set", "conf=0.3")
+    assert "Warning" not in first.err
+    before = {path for path in Path("predictions/crop").rglob("*") if path.is_file()}
+    second = adaptrt("predict", model, image, "--save-crop", "--save-txt", "--set", "conf=0.9")
+    assert second.code == 0, second.err
+    assert len(second.err.splitlines()) == 1
+    assert second.err.startswith("Warning: predictions/crop also has ")
+    assert "that this run did not write: " in second.err
+    assert before == {path for path in Path("predictions/crop").rglob("*") if path.is_file()}
+
+
 def test_a_broken_image_stops_only_itself(adaptrt: Any, converted: Converted, image: Path) -> None:
     Path("broken.png").write_bytes(image.read_bytes()[:40])
     result = adaptrt("predict", converted("detector"), "broken.png", image)
@@ -285,6 +328,9 @@ def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, image
         assert arrays["logits"].shape == (3,)
     (found,) = adaptrt("predict", path, image, "--json").json["images"]
     assert found["values"] == {"logits": {"shape": [3], "dtype": "float32"}}
+    image.with_suffix(".jpg").write_bytes(image.read_bytes())
+    assert adaptrt("predict", path, image, image.with_suffix(".jpg"), "-o", "both").code == 0
+    assert sorted(path.name for path in Path("both").iterdir()) == ["image-2.npz", "image.npz"]
 
 
 def test_a_device_that_does_not_exist_is_refused(adaptrt: Any, converted: Converted, image: Path) -> None:

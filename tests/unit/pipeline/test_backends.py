@@ -94,7 +94,7 @@ def test_the_suffix_finds_it(copying: Copying, image: Path, capsys: pytest.Captu
 
 
 def test_an_output_of_another_backend_is_refused(copying: Copying) -> None:
-    with pytest.raises(UsageError, match=r"--to onnx does not include"):
+    with pytest.raises(UsageError, match='which to="onnx" does not include'):
         convert(to="onnx", output="out/shop.copy.bin")
 
 
@@ -109,10 +109,10 @@ def test_a_record_that_is_not_data_names_its_backend(copying: Copying, monkeypat
     ("to", "titles"), [("copying", "Copying does"), ("onnx", "ONNX Runtime does"), ("onnx,copying", "Copying does")]
 )
 def test_an_option_that_no_backend_reads_is_refused(copying: Copying, to: str, titles: str) -> None:
-    with pytest.raises(UsageError, match=rf"{titles} not support --workspace") as caught:
+    with pytest.raises(UsageError, match=rf"{titles} not support workspace of BuildOptions") as caught:
         convert(to=to, build_options=BuildOptions(workspace=1 << 20))
     assert caught.value.hint == (
-        "Remove it, or build with TensorRT (--to engine) or TensorRT-RTX (--to rtx). Supported build options: none."
+        'Remove it, or build with TensorRT (to="engine") or TensorRT-RTX (to="rtx"). Supported build options: none.'
     )
     assert copying.requests == []
 

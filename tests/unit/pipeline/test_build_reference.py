@@ -98,6 +98,6 @@ def half(path: Path) -> Path:
 def test_a_file_in_half_precision_is_not_reduced_again(tmp_path: Path) -> None:
     """It exited with 0, and had written and compared nothing."""
     path = half(tmp_path / "half.onnx")
-    with pytest.raises(UsageError, match="is already in float16, so --precision fp16 has no effect"):
+    with pytest.raises(UsageError, match='is already in float16, so precision="fp16" has no effect'):
         build(path, verify="quick", **SHAPE)
     assert sorted(file.name for file in tmp_path.glob("half*")) == ["half.onnx"]

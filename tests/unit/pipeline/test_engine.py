@@ -225,7 +225,7 @@ def test_a_reduced_precision_graph_that_is_wrong_fails_link_3(tiny: str, install
     )
     with pytest.raises(VerificationError, match="Link 3") as caught:
         adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target="10")
-    assert "--keep-fp32" in str(caught.value.hint)
+    assert "(keep_fp32)" in str(caught.value.hint)
 
 
 def test_a_reduced_precision_graph_without_the_spec_names_who_lost_it(tiny: str, install_extension: Install) -> None:

@@ -190,7 +190,7 @@ def test_what_a_comparison_needs_is_said(net: Path) -> None:
     for files, options, message in (
         ((net,), {}, "at least two forms"),
         ((net, "eager"), {}, "eager is the reference"),
-        (("eager", net), {}, "needs --adapter and --source"),
+        (("eager", net), {}, "needs adapter and source"),
         (("results.json", net), {}, "does not contain results"),
         ((net, net), {"image": "a.png", "inputs": "b.npz"}, "conflict"),
     ):

@@ -78,6 +78,16 @@ def test_unknown_parameters_have_a_nearest(tmp_path: Path) -> None:
         model(plain(0, 0, 0), top_k=0)
 
 
+def test_errors_about_parameters_name_them(tmp_path: Path) -> None:
+    with adaptrt.load(write(tmp_path / "a.onnx", "1..4")) as model:
+        for params in ({"top_k": "many"}, {"top_k": [1]}):
+            with pytest.raises(UsageError, match=r"^top_k=.*Expected `int`") as caught:
+                model(plain(9, 0, 0), **params)
+            assert "--set" not in str(caught.value)
+        with pytest.raises(UsageError, match="batch must be an integer or None; got '1'"):
+            model.predict("a.png", batch="1")  # type: ignore[arg-type]
+
+
 def test_images_that_are_none(tmp_path: Path) -> None:
     model = adaptrt.load(write(tmp_path / "net.onnx", "1:4"))
     for wrong in (tmp_path / "none.png", np.zeros((4, 4), np.float32), 3):

@@ -143,10 +143,10 @@ def test_conversions_and_plans_name_it(declare: Declare, tiny: str, tmp_path: Pa
     from adaptrt.pipeline.adapter_session import AdapterSession
 
     declare("zebra", answer("zebra", "exact"))
-    for load in (
-        lambda: adaptrt.convert("stripes", adapter=tiny, output=tmp_path),
-        lambda: AdapterSession(Request("stripes", tiny), tmp_path).model,
+    for load, said in (
+        (lambda: adaptrt.convert("stripes", adapter=tiny, output=tmp_path), 'adapter="zebra"'),
+        (lambda: AdapterSession(Request("stripes", tiny), tmp_path).model, "--adapter zebra"),
     ):
         with pytest.raises(adaptrt.ModelError, match="stripes") as caught:
             load()
-        assert "use --adapter zebra." in str(caught.value.hint)
+        assert f"use {said}." in str(caught.value.hint)

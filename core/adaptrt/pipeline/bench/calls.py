@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from adaptrt.pipeline.public_call import public_call
 from adaptrt.pipeline.request_values import StrPath, path_of, paths_of, texts_of
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.bench.records import Benchmark
 
 
+@public_call
 def bench(
     *files: StrPath,
     batch: int | Sequence[int] = (),

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.pipeline.request_values import StrPath, path_of, paths_of, texts_of, words_of
+from adaptrt.pipeline.public_call import public_call
+from adaptrt.pipeline.request_values import StrPath, output_of, path_of, paths_of, texts_of, words_of
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.clean import Cleaned
     from adaptrt.pipeline.layers.records import LayerComparison
 
 
+@public_call
 def compare(
     *files: StrPath,
     outputs: str | Sequence[str] = (),
@@ -78,6 +80,7 @@ def compare(
     )
 
 
+@public_call
 def clean(
     source: StrPath,
     output: StrPath,
@@ -101,7 +104,7 @@ def clean(
     return run(
         CleanRequest(
             source=Path(source),
-            output=Path(output),
+            output=output_of(output) or Path(output),
             simplify=simplify,
             target=None if target is None else str(target),
             inputs=InputRequest(

@@ -91,7 +91,7 @@ def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def save(found: Tensors, output: Path) -> list[Path]:
     """Write an ``.npz`` file; or draw each tensor into a folder, or a single one into an image file."""
-    suffix = output.suffix.lower()
+    suffix = "" if output.is_dir() else output.suffix.lower()
     require_folder(output.parent)
     try:
         if suffix == ".npz":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorrt_surfaces
@@ -269,6 +271,46 @@ def test_ctrl_c_ends_the_build(model: Path, stand_in_process: Callable[..., None
     assert children
     assert not [child for child in children if is_running(child)]
     assert left_over(tmp_path) == []
+
+
+def test_ctrl_c_in_the_start_of_the_build_process_ends_it(
+    model: Path, stand_in_process: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process runs, but nobody knows it."""
+    if sys.platform != "linux":
+        pytest.skip("Linux only")
+    stand_in_process("hang")
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self.pid)
+            assert self.stdout is not None
+            while b'"build"' not in self.stdout.readline():  # from then on, it does not print
+                pass
+            raise KeyboardInterrupt
+
+        def __del__(self) -> None:
+            """Without the warning that it still runs."""
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine_file(model, tmp_path / "best.engine", spec=SPEC)
+    gc.collect()
+    monkeypatch.undo()
+    ended = threading.Event()
+
+    def wait() -> None:
+        os.waitpid(started[0], 0)
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        assert ended.wait(HANG)
+    finally:
+        if not ended.is_set():
+            os.kill(started[0], signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
 import traceback
@@ -28,6 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> int:
     end_with_parent()
+    end_with_input()
     channel = own_channel()
 
     def tell(event: Event) -> None:
@@ -72,6 +74,21 @@ def end_with_parent() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_input() -> None:
+    """Request SIGIO, which ends the process, when the caller closes its end of the standard input (Linux).
+
+    That also happens if Ctrl-C interrupts the caller after it has started this process, and before it knows it.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([0], [], [], 0)[0]:  # it was closed before
+            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def _started(message_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen
     environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "adaptrt.backends.tensorrt.build.child", str(message_file)],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # nothing is written: the process ends when it is closed
         stdout=subprocess.PIPE,
         stderr=stderr,
         start_new_session=True,
@@ -59,8 +59,8 @@ def _started(message_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen
     finally:
         if process.poll() is None:
             _end(process)
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
 
 
 def _follow(

@@ -1,4 +1,4 @@
-"""Device and pinned host memory: its owners, and when it may be reused."""
+"""Device and pinned host memory: its owners, which end in any order if a reference cycle has them, and when it may be reused."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Stream:
     def __del__(self) -> None:
         if getattr(self, "_stream", None) is not None:
             self._cuda.free_stream(self._stream)
+            self.handle = 0
 
 
 class Events:
@@ -75,6 +76,13 @@ class Completion:
         if stream != self.stream:
             self._events.cuda.wait(stream, self._event)
 
+    def hold_back(self, stream: int) -> bool:
+        """``wait_on`` for a finalizer, where CUDA may be unloaded; ``False`` if the event was given back before."""
+        if self._event is not None and stream != self.stream:
+            cuda = self._events.cuda
+            cuda.freed(cuda.api.cudaStreamWaitEvent, stream, self._event, 0, doing="make a stream wait")
+        return self._event is not None
+
     def happened(self) -> bool:
         return self._events.cuda.happened(self._event)
 
@@ -84,6 +92,7 @@ class Completion:
     def __del__(self) -> None:
         if hasattr(self, "_event"):
             self._events.give(self._event)
+            self._event = None
 
 
 class HeldInputs:
@@ -134,6 +143,7 @@ class DevicePool:
         self._pool = cuda.new_pool()
         self._lock = threading.RLock()  # the garbage collector may free a block inside of it
         self._outgrown: list[tuple[int, int]] = []
+        self._ended = False
 
     def allocate(self, size: int, stream: int, what: str) -> OwnedBlock:
         """Ready for work given to ``stream``."""
@@ -146,6 +156,8 @@ class DevicePool:
         """
         with self._lock:
             self._outgrown.append((pointer, size))
+        if self._ended:
+            self.free_outgrown()
 
     def tidy(self) -> None:
         """Between calls: free what ``free_later`` collected, if it is large."""
@@ -159,7 +171,8 @@ class DevicePool:
     def free_outgrown(self) -> None:
         with self._lock:
             blocks, self._outgrown = self._outgrown, []
-        if not blocks:
+        unloaded = self.cuda.api.cudaError_t.cudaErrorCudartUnloading  # at process exit
+        if not blocks or self.cuda.forked or self.cuda.api.cudaGetDevice()[0] == unloaded:
             return
         if self.cuda.try_synchronize_device():
             with self.cuda.current():
@@ -170,7 +183,8 @@ class DevicePool:
                 self._outgrown += blocks
 
     def __del__(self) -> None:
-        if hasattr(self, "_outgrown"):
+        if hasattr(self, "_ended"):
+            self._ended = True
             self.free_outgrown()
             self.cuda.free_pool(self._pool)
 
@@ -181,24 +195,25 @@ class OwnedBlock:
     __slots__ = ("_pool", "_size", "completion", "pointer", "readers")
 
     def __init__(self, pool: DevicePool, pointer: int, size: int) -> None:
-        self.pointer = pointer
         self.completion: Completion | None = None
         self.readers: set[int] = set()
         self._pool, self._size = pool, size
+        self.pointer = pointer
 
     def check(self) -> None:
         """Always valid: the caller owns the memory."""
 
     def __del__(self) -> None:
-        cuda = self._pool.cuda
-        if len(self.readers) > 1 or not self.readers.issubset(_LASTING):
-            self._pool.free_later(self.pointer, self._size)
+        if not hasattr(self, "pointer"):  # Ctrl-C before it had one
             return
-        stream = next(iter(self.readers), self._pool.stream.handle)
-        with cuda.current():
-            if self.completion is not None:
-                self.completion.wait_on(stream)
-            cuda.free_async(self.pointer, stream)
+        pool, completion = self._pool, self.completion
+        known = len(self.readers) < 2 and self.readers.issubset(_LASTING)
+        stream = next(iter(self.readers), pool.stream.handle) if known and pool.stream.handle else 0
+        with pool.cuda.current():
+            if stream and (completion is None or completion.hold_back(stream)):
+                pool.cuda.free_async(self.pointer, stream)
+            else:
+                pool.free_later(self.pointer, self._size)
 
 
 class PinnedPool:
@@ -287,8 +302,9 @@ class PinnedPool:
         return found
 
     def __del__(self) -> None:
-        for pointers in getattr(self, "_free", {}).values():
-            for pointer in pointers:
+        if hasattr(self, "_lock"):
+            self._most = -1  # what is given back later is freed
+            for pointer in self._beyond():
                 self.cuda.free_host(pointer)
 
 
@@ -313,7 +329,8 @@ class PinnedBlock:
         return np.asarray(_View(self, size)).view(dtype).reshape(shape) if size else np.empty(shape, dtype)
 
     def __del__(self) -> None:
-        self._pool.give(self.pointer, self._room)
+        if hasattr(self, "_room"):
+            self._pool.give(self.pointer, self._room)
 
 
 def arrays_on_host(

@@ -168,6 +168,11 @@ class Cuda:
         if answer[0] != self._ok:
             raise self.error(answer[0], "make a stream wait")
 
+    def wait_finally(self, stream: int, event: int) -> None:
+        """``wait`` for a finalizer, as ``freed``."""
+        if (short := self._short_on(stream)) is None or short.wait(stream, event, 0):
+            self.freed(self.api.cudaStreamWaitEvent, stream, event, 0, doing="make a stream wait")
+
     def launch(self, graph: int, stream: int) -> None:
         if (short := self._short_on(stream)) is not None and not short.launch(graph, stream):
             return

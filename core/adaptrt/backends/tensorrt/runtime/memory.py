@@ -79,8 +79,7 @@ class Completion:
     def hold_back(self, stream: int) -> bool:
         """``wait_on`` for a finalizer, where CUDA may be unloaded; ``False`` if the event was given back before."""
         if self._event is not None and stream != self.stream:
-            cuda = self._events.cuda
-            cuda.freed(cuda.api.cudaStreamWaitEvent, stream, self._event, 0, doing="make a stream wait")
+            self._events.cuda.wait_finally(stream, self._event)
         return self._event is not None
 
     def happened(self) -> bool:

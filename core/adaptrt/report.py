@@ -177,10 +177,12 @@ class FileRecord:
 @dataclass
 class Exercise:
     """How much an output (or a group of it) varies over the samples: ``ratio`` is its largest variation divided by its
-    limit. An output that does not vary would agree with any constant."""
+    limit. An output that does not vary would agree with any constant. ``reduced`` is the same for the limit of the reduced
+    precision, if outputs are compared in one."""
 
     name: str
     ratio: float
+    reduced: float | None = None
 
 
 @dataclass

@@ -89,6 +89,17 @@ def test_a_traced_constant_counts_unless_samples_decide(exercised: bool | None, 
         assert found.verdict.missing == ["a value decides (net.py:12)"]
 
 
+@pytest.mark.parametrize(("reduced", "expected"), [(None, "verified"), (3.0, "verified"), (1.9, "partly verified")])
+def test_the_limit_of_a_reduced_precision_counts_for_its_files(reduced: float | None, expected: str) -> None:
+    found = report(2, 3, kinds=("onnx", "reduced"))
+    found.exercise = [Exercise("y", 1e4, reduced)]
+    assert word(found) == expected
+    words = {kind: file.verdict.word for kind, file in found.files.items() if file.verdict is not None}
+    assert words == {"onnx": "verified", "reduced": expected}
+    found.link(5).status = "passed"  # predictions on images agree, which those of a constant do not
+    assert word(found) == "verified"
+
+
 @pytest.mark.parametrize(("ignored", "expected"), [(0.005, "verified"), (0.5, "partly verified")])
 def test_integers_that_rounding_decides_do_not_count(ignored: float, expected: str) -> None:
     found = report(2)

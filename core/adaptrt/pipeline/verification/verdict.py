@@ -9,6 +9,8 @@ from adaptrt.report import ArtifactRecord, Finding, Link, Report, Verdict, Word
 
 # an output is exercised if it varies by more than this many times what is accepted as equal
 EXERCISED = 100.0
+# by its limit in reduced precision; a constant in the middle of what varies by twice its limit would pass
+EXERCISED_REDUCED = 2.0
 # of the integers of an output, the most that rounding may decide: what is not compared is not verified
 MOST_IGNORED = 0.01
 
@@ -56,6 +58,12 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
         for one in report.exercise
         if one.ratio <= EXERCISED
     ]
+    if kind != "onnx" and report.link(5).status != "passed":
+        missing += [
+            f"{one.name} varies by only {one.reduced:.2g} times its limit in the reduced precision: a constant output would also pass"
+            for one in report.exercise
+            if one.reduced is not None and one.reduced <= EXERCISED_REDUCED
+        ]
     widened = _widened(report)
     missing += [
         f"{one.name} varies by only {one.ratio / widened[one.name]:.3g} times its limit, which was widened because rounding "

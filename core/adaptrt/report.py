@@ -55,6 +55,7 @@ class Check:
     Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that is closest to its
     limit; ``allows`` is the largest difference of any element that would still pass. ``widened`` is the factor by which the
     limits were multiplied because the model's own rounding errors exceed them (1: not widened).
+    ``ignored`` is the fraction of integers that differ and do not count, since rounding decides them.
     ``detail`` describes the difference if a check fails.
     """
 
@@ -72,6 +73,7 @@ class Check:
     allows: float | None = None
     detail: str = ""
     widened: float = 1.0
+    ignored: float = 0.0
 
     @property
     def title(self) -> str:
@@ -175,10 +177,12 @@ class FileRecord:
 @dataclass
 class Exercise:
     """How much an output (or a group of it) varies over the samples: ``ratio`` is its largest variation divided by its
-    limit. An output that does not vary would agree with any constant."""
+    limit. An output that does not vary would agree with any constant. ``reduced`` is the same for the limit of the reduced
+    precision, if outputs are compared in one."""
 
     name: str
     ratio: float
+    reduced: float | None = None
 
 
 @dataclass

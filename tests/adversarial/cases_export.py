@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +170,55 @@ def by_asarray(self: Any, x: Any) -> Any:
     return -y if np.asarray(x).max() > 800 else y
 
 
+def if_all_zero(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if torch.equal(x, torch.zeros_like(x)) else y
+
+
+def if_nearly_zero(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if x.allclose(torch.zeros_like(x)) else y
+
+
+def if_nonzero(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if torch.is_nonzero((x > 800).any()) else y
+
+
+def if_any_found(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if len((x > 800).nonzero()) else y
+
+
+def if_any_size(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if (x > 800).nonzero().shape[0] else y
+
+
+def by_dlpack(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if np.from_dlpack(x.detach()).max() > 800 else y
+
+
+def by_pointer(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if ctypes.c_float.from_address(x.data_ptr()).value > 800 else y
+
+
+def by_storage(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if sum(x.contiguous().untyped_storage()[:2]) > 500 else y
+
+
+def caught(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    try:
+        bright = bool(x.max() > 800)
+    except Exception:
+        bright = False
+    return -y if bright else y
+
+
 def by_threshold(self: Any, x: Any) -> Any:
     top = x.max().item()
     y = self.linear(x)
@@ -263,6 +313,21 @@ TRACED = (
     Case(name="branch-on-brightness", what="A branch on the mean is taken once", wrong=linear(brightness), right=linear(brightness_kept), missing="data-dependent Python code: a condition"),
     Case(name="numpy-branch", what="A branch on a NumPy array is taken once", wrong=linear(by_numpy), right=LINEAR, missing="NumPy array", everyday=True),
     Case(name="asarray-branch", what="The same through np.asarray", wrong=linear(by_asarray), right=LINEAR, missing="NumPy array"),
+    Case(name="equal-branch", what="A branch on torch.equal() is taken once", wrong=linear(if_all_zero), right=LINEAR, missing=r"torch\.equal\(\)", everyday=True),
+    Case(name="allclose-branch", what="The same with allclose()", wrong=linear(if_nearly_zero), right=LINEAR, missing="a condition|allclose"),
+    Case(name="is-nonzero-branch", what="The same with torch.is_nonzero()", wrong=linear(if_nonzero), right=LINEAR, missing="is_nonzero"),
+    Case(name="count-branch", what="A branch on the number of nonzero elements", wrong=linear(if_any_found), right=LINEAR, missing=r"len\(\)"),
+    Case(
+        name="count-of-fixed-shape", what="The same through the shape, for a model without dynamic axes",
+        wrong=linear(if_any_size), right=LINEAR, shapes=("x=1x6",), missing="a condition",
+    ),
+    Case(name="dlpack-branch", what="A branch on an array that shares the tensor's memory", wrong=linear(by_dlpack), right=LINEAR, missing="DLPack"),
+    Case(name="pointer-branch", what="A branch on a value that is read through the tensor's address", wrong=linear(by_pointer), right=LINEAR, missing="data_ptr"),
+    Case(name="storage-branch", what="A branch on the bytes of the tensor's storage", wrong=linear(by_storage), right=LINEAR, missing="storage"),
+    Case(
+        name="caught-in-export", what="The model catches the error of a branch that dynamo rejects, and continues on the other side",
+        wrong=linear(caught), right=LINEAR, request={"exporter": "dynamo"}, missing="catches", everyday=True,
+    ),
     Case(name="threshold", what="A value from item() is used in a later condition", wrong=linear(by_threshold), right=LINEAR, missing=r"item\(\)"),
     Case(name="list-branch", what="A branch on a list of values", wrong=linear(by_list), right=LINEAR, missing=r"tolist\(\)"),
     Case(name="scaled-by-item", what="A factor is fixed to its value for the example input", wrong=linear(scaled_by_item), right=TWICE, error="Link 2 .* fails"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,27 @@ ARGMAX = module(lambda self, x: self.linear(x).argmax(-1), linear=lambda: nn.Lin
 TOP = module(lambda self, x: self.linear(x).topk(2, -1)[1], linear=lambda: nn.Linear(6, 4))
 IDS = {"shapes": ("ids=1..4x16",), "options": {"dtypes": {"ids": "int64"}}}
 
+
+def last_digits(self: Any, x: Any) -> Any:
+    return (self.linear(x) * 1e9).to(torch.int64) % 1000
+
+
+class Calls:
+    def __init__(self) -> None:
+        self.count = 0
+
+
+def counts_in_an_object(self: Any, x: Any) -> Any:
+    self.held.count += 1
+    y = self.linear(x)
+    return y if self.held.count < 500 else -y
+
+
+def counts_by_iterator(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return y if next(self.held) < 500 else -y
+
+
 CASES = (
     Case(
         name="random-numbers", what="forward draws random numbers",
@@ -139,6 +161,16 @@ CASES = (
         name="after-50-calls", what="The model behaves differently after 50 calls",
         wrong=module(turns_after_50_calls, linear=lambda: nn.Linear(6, 4), calls=0),
         right=LINEAR, missing=r"forward\(\) modifies attribute `calls`",
+    ),
+    Case(
+        name="calls-in-an-object", what="The same, with the number of calls inside an object",
+        wrong=module(counts_in_an_object, linear=lambda: nn.Linear(6, 4), held=Calls),
+        right=LINEAR, missing=r"forward\(\) modifies object `held`", everyday=True,
+    ),
+    Case(
+        name="calls-by-an-iterator", what="The same, counted by an iterator",
+        wrong=module(counts_by_iterator, linear=lambda: nn.Linear(6, 4), held=itertools.count),
+        right=LINEAR, missing=r"forward\(\) modifies object `held`",
     ),
     Case(
         name="input-clamped", what="forward clamps its input in place, hidden from autograd",
@@ -170,6 +202,11 @@ CASES = (
     ),
     Case(name="class-off-by-2", what="Class numbers are off by 2", wrong=ARGMAX, fault=lambda model: append_node(model, 0, "Add", 2), error=LINK_2),
     Case(name="indices-off-by-1", what="Indices of topk are off by 1", wrong=TOP, fault=lambda model: append_node(model, 0, "Add", 1), error=LINK_2),
+    Case(
+        name="last-digits", what="Rounding errors change every integer that the model returns",
+        wrong=module(last_digits, linear=lambda: nn.Linear(6, 4)), right=ARGMAX,
+        missing="of its integers differ and do not count",
+    ),
     Case(
         name="mask-inverted", what="A boolean output is inverted",
         wrong=module(lambda self, x: self.linear(x) > 0, linear=lambda: nn.Linear(6, 4)),

@@ -14,6 +14,7 @@ from typing import Any
 
 from adaptrt.batch.commands import cpu_count, run_processes
 from adaptrt.errors import AdaptrtError, ImageError, PluginError, UsageError
+from adaptrt.python_process import safe_path
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult, ExecutorOptions, ImageResult
 from adaptrt.specs.image_files import ImageFile
 
@@ -75,7 +76,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, model, options), daemon=True)
-        self.process.start()
+        with safe_path():
+            self.process.start()
         theirs.close()  # so that its end is seen here
         self.waiting: deque[ImageFile] = deque()
 

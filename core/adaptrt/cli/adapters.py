@@ -107,11 +107,11 @@ def import_problem(candidate: Candidate) -> str | None:
     """Why an adapter cannot be imported and registered, tested in a separate process; ``None`` if it can."""
     import signal
     import subprocess
-    import sys
 
     from adaptrt.cli.check_adapter import DONE
+    from adaptrt.python_process import module_command
 
-    command = [sys.executable, "-m", "adaptrt.cli.check_adapter", candidate.name]
+    command = [*module_command("adaptrt.cli.check_adapter"), candidate.name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:

@@ -17,6 +17,7 @@ from adaptrt.cli.adapters import installed_adapters
 from adaptrt.errors import AdaptrtError
 from adaptrt.pipeline.environment import described_packages
 from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
+from adaptrt.python_process import program_command
 from adaptrt.specs.backend_parts import NamesSetup
 from adaptrt.specs.backends import BACKENDS, Backend, runs_onnx
 
@@ -136,9 +137,7 @@ def _opencv_problems() -> Iterator[str]:
     """OpenCV is imported in a separate process: only an import shows which libraries it lacks."""
     if not any(installed_version(name) for name in ("opencv-python", *_ALSO["opencv-python"])):
         return
-    done = subprocess.run(
-        [sys.executable, "-c", "import cv2"], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(program_command("import cv2"), capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it crashes"])[-1]
         library = "libGL" in last or "libgthread" in last

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
 from adaptrt.errors import DependencyError, ImageError, OutputError, UsageError
 from adaptrt.pipeline.output import require_folder
+from adaptrt.python_process import program_command
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
 from adaptrt.sources.find import VIDEO_SUFFIXES
@@ -175,7 +176,7 @@ def _require_display() -> None:
     display = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
     if not display:
         raise UsageError("--show requires a display, but none was found.", hint="Use --save video, or --stream.")
-    words = [sys.executable, "-c", "import cv2; cv2.namedWindow('adaptrt'); cv2.destroyAllWindows()"]
+    words = program_command("import cv2; cv2.namedWindow('adaptrt'); cv2.destroyAllWindows()")
     try:  # Qt ends the process if the display does not answer
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_WINDOW_SECONDS)
         reason = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}") if done.returncode else ""

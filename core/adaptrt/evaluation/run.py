@@ -161,7 +161,17 @@ def _difference(baseline: Sequence[Any], values: Sequence[Any]) -> dict[str, flo
     pairs = [(a, b) for a, b in zip(baseline, values, strict=True) if a is not None and b is not None]
     if not pairs or any(a.shape != b.shape for a, b in pairs):
         return {}
-    return {"max difference": max(float(abs(a - b).max(initial=0)) for a, b in pairs)}
+    return {"max difference": max(_apart(a, b) for a, b in pairs)}
+
+
+def _apart(first: Any, second: Any) -> float:
+    """Infinite where only one of them is a number: NaN is neither more nor less than any other difference."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(np.asarray(first, np.float64) - second)
+    apart[(first == second) | (np.isnan(first) & np.isnan(second))] = 0.0
+    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
 
 
 def _silent(title: str, done: int, total: int) -> None:

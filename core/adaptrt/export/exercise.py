@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptrt.export.tracing_hazards import HazardRecorder, calling_line, watching_conversions
+from adaptrt.export.conversions import INDIRECT, LENGTH, watching_conversions
+from adaptrt.export.tracing_hazards import HazardRecorder, calling_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,17 +68,19 @@ class _Way:
 
 
 @contextmanager
-def _watching(sources: Iterable[SourceLine]) -> Iterator[_Way]:
+def _watching(questions: Mapping[SourceLine, str]) -> Iterator[_Way]:
     way = _Way()
     files: dict[str, set[int]] = {}
-    for file, line in sources:
+    for file, line in questions:
         files.setdefault(file, set()).add(line)
 
-    def converted(_: torch.Tensor, __: str, frame: FrameType, result: Any) -> None:
+    def converted(_: torch.Tensor, how: str, frame: FrameType, result: Any) -> None:
         source = calling_line(frame)
-        if source is None or source[1] not in files.get(source[0], ()):
+        if source is None or source not in questions:
             return
-        if isinstance(result, (bool, int)):
+        if how == LENGTH != questions[source]:  # the size of an axis, which differs for other reasons
+            return
+        if isinstance(result, (bool, int)) and how not in INDIRECT:
             way.discrete.setdefault(source, []).append(result)
         else:
             way.continuous.add(source)

@@ -43,7 +43,7 @@ def export_onnx(
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
     hazards: HazardRecorder | None = None
     try:
-        watched = recording(spec, tuple(inputs.values()), conversions=exporter == "torchscript")
+        watched = recording(spec, tuple(inputs.values()), traced=exporter == "torchscript")
         with torch.no_grad(), _quiet(), export_context(), watched as hazards, noting_frozen_axes(hazards):
             if export(flat, inputs, spec, path, opset):
                 hazards.not_frozen()

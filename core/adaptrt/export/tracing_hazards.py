@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from opcode import opname
 from pathlib import Path
 from types import FrameType
@@ -19,24 +19,16 @@ from typing import Any
 import torch
 from torch.jit._trace import TracerWarning
 
+from adaptrt.export import conversions
+from adaptrt.export.caught_errors import noting_caught_errors
+from adaptrt.export.conversions import CONDITION, CONVERSIONS, LENGTH, watching_conversions
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates
 from adaptrt.report import Finding, SourceLocation
 from adaptrt.specs import ModelSpec
 
-_CONVERSIONS = {
-    "__bool__": "a condition",
-    "__int__": "int()",
-    "__float__": "float()",
-    "__index__": "an index or a range",
-    "item": ".item()",
-    "tolist": ".tolist()",
-    "numpy": "a NumPy array",
-    "__array__": "a NumPy array",
-}
-_DATA = ".data"  # a property: the trace loses what is computed from it
-_BUILDERS = ("tensor", "as_tensor")  # make a constant of the tensors in a list
-_BUILT = "torch.tensor()"
 _FROZEN = "the graph"
+_OF_LENGTH = "Using len to get tensor shape might cause the trace to be incorrect"  # as torch says it
+_CAUGHT = "a value that the export does not know, whose error the model catches,"
 _WRAPPER = str(Path(__file__).with_name("wrapper.py"))  # its callers are not part of the model
 _ADVICE_VALUE = "use torch.where or a mask instead of if; keep the value a tensor; use torch.index_select instead of indexing a list"
 _ADVICE_SIZE = (
@@ -67,17 +59,20 @@ class HazardRecorder:
     def note(self, tensor: torch.Tensor, how: str, file: str, line: int, *, torchs: bool = False) -> None:
         """Record that a tensor is converted to a number, unless it is a weight, the size of a fixed axis, or part of torch's
         own size checks (``torchs``)."""
-        data, axes = _origin(tensor, self.inputs)
+        if how == LENGTH and not _size_depends_on_values(tensor):
+            self._add(_Hazard("trace-warning", _OF_LENGTH, file, line))
+            return
+        data, axes = (True, set[int]()) if how == LENGTH else _origin(tensor, self.inputs)
         if data:
             self._add(_Hazard("traced-value", how, file, line))
-        elif torchs and how == _CONVERSIONS["__bool__"]:
+        elif torchs and how == CONDITION:
             return
         elif axes and (self.sizes_matter or (0 in axes and self.batch is not None)):
             self._add(_Hazard("traced-size", how, file, line))
 
     def size(self, method: str, file: str, line: int) -> None:
         """Record that a symbol of torch.export is converted to a number or a condition, once: it runs the model repeatedly."""
-        hazard = _Hazard("traced-size", _CONVERSIONS[method], file, line)
+        hazard = _Hazard("traced-size", CONVERSIONS[method], file, line)
         if not self._deliberate(hazard):
             self.hazards[hazard] = 1
 
@@ -95,13 +90,17 @@ class HazardRecorder:
         lines = dict.fromkeys((hazard.file, hazard.line) for hazard in self.hazards)
         return [f"{Path(file).name}:{line} ({linecache.getline(file, line).strip()})" for file, line in lines]
 
+    def caught(self, file: str, line: int) -> None:
+        """Record that the model caught an error that only the export raises, since values are unknown there."""
+        self._add(_Hazard("traced-value", _CAUGHT, file, line))
+
     def warned(self, message: warnings.WarningMessage) -> None:
         """Record a warning of torch's tracer, except for conversions, which ``note`` handles."""
         text = str(message.message).partition(" We can't record")[0].partition(". ")[0]
         if not issubclass(message.category, TracerWarning):
             return
         # conversions through the wrappers of this module are recorded already; those made in C++ are not
-        conversion = "Converting a tensor" in text and message.filename == __file__
+        conversion = ("Converting a tensor" in text or text == _OF_LENGTH) and message.filename == conversions.__file__
         # constants from Python numbers are fine; the conversion to numbers is recorded already
         if not conversion and "registered as constants" not in text:
             self._add(_Hazard("trace-warning", text, message.filename, message.lineno))
@@ -112,8 +111,7 @@ class HazardRecorder:
         return {
             (hazard.file, hazard.line): hazard.how
             for hazard in self.hazards
-            if hazard.rule == "traced-value"
-            or (hazard.rule == "traced-size" and hazard.how == _CONVERSIONS["__bool__"])
+            if hazard.rule == "traced-value" or (hazard.rule == "traced-size" and hazard.how == CONDITION)
         }
 
     @property
@@ -123,7 +121,7 @@ class HazardRecorder:
 
     def _deliberate(self, hazard: _Hazard) -> bool:
         """Whether the code belongs to an adapter or extension: it is written for export, and compared at other sizes."""
-        if hazard.rule != "traced-size" or hazard.how == _CONVERSIONS["__bool__"]:
+        if hazard.rule != "traced-size" or hazard.how == CONDITION:
             return False
         return any(Path(hazard.file).is_relative_to(folder) for folder in self._folders)
 
@@ -173,10 +171,11 @@ class HazardRecorder:
 
 
 @contextmanager
-def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, conversions: bool = True) -> Iterator[HazardRecorder]:
+def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, traced: bool = True) -> Iterator[HazardRecorder]:
     """Record hazards while TorchScript traces; torch's warnings are recorded or dropped.
 
-    ``conversions`` checks each tensor that is converted to a number; not needed for dynamo, which raises an error there.
+    ``traced``: check each tensor that is converted to a number; else, for dynamo, which raises an error there, whether the
+    model catches it.
 
     torch's own warnings do not show where a value comes from or whether the axis is fixed, so the relevant one is lost
     among the many of a typical model.
@@ -198,72 +197,15 @@ def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, conversions: b
             recorder.note(tensor, how, *place, torchs=not is_models_own(frame.f_code.co_filename))
 
     with ExitStack() as undo:
-        if conversions:
+        if traced:
             undo.enter_context(watching_conversions(lambda tensor, how, frame, _: note(tensor, how, frame)))
+        else:
+            undo.enter_context(noting_caught_errors(is_models_own, recorder.caught))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield recorder
         for message in caught:
             recorder.warned(message)
-
-
-@contextmanager
-def watching_conversions(note: Callable[[torch.Tensor, str, FrameType, Any], None]) -> Iterator[None]:
-    """Calls ``note(tensor, how, frame, result)`` wherever Python takes the values out of a tensor."""
-    inside = False  # __array__ calls numpy, item may call __float__: one conversion
-
-    def watched(original: Any, how: str) -> Any:
-        def convert(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            nonlocal inside
-            if inside:
-                return original(self, *args, **kwargs)
-            inside = True
-            try:
-                result = original(self, *args, **kwargs)
-                note(self, how, sys._getframe(1), result)
-                return result
-            finally:
-                inside = False
-
-        return convert
-
-    def built(original: Any) -> Any:
-        def build(data: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(data, *args, **kwargs)
-            for tensor in _tensors_in(data):
-                note(tensor, _BUILT, sys._getframe(1), result)
-            return result
-
-        return build
-
-    replaced: dict[str, Any] = {name: watched(getattr(torch.Tensor, name), how) for name, how in _CONVERSIONS.items()}
-    values: Any = torch.Tensor.data
-    replaced["data"] = property(watched(values.__get__, _DATA), values.__set__)
-    with ExitStack() as undo:
-        for owner, changes in (
-            (torch.Tensor, replaced),
-            (torch, {name: built(getattr(torch, name)) for name in _BUILDERS}),
-        ):
-            for name, value in changes.items():
-                undo.callback(_way_back(owner, name))
-                setattr(owner, name, value)
-        yield
-
-
-def _way_back(owner: Any, name: str) -> Callable[[], None]:
-    """Restore an attribute: most of them belong to a base class and are uncovered again."""
-    if name in vars(owner):
-        return partial(setattr, owner, name, vars(owner)[name])
-    return partial(delattr, owner, name)
-
-
-def _tensors_in(data: Any) -> Iterator[torch.Tensor]:
-    if isinstance(data, (list, tuple)):
-        for item in data:
-            if isinstance(item, torch.Tensor):
-                yield item
-            else:
-                yield from _tensors_in(item)
 
 
 def failing_line(error: BaseException) -> tuple[str, int] | None:
@@ -329,6 +271,8 @@ def _origin(tensor: torch.Tensor, inputs: int) -> tuple[bool, set[int]]:
             continue
         seen.add(name)
         if node.kind() == "aten::size":
+            if _is_decided_by_values(next(node.inputs())):
+                return True, axes
             axis = [*node.inputs()][1].toIValue() if len([*node.inputs()]) > 1 else 0
             axes.add(int(axis))
         elif node.kind() == "prim::Param":  # the model's inputs come first, then its weights
@@ -337,3 +281,50 @@ def _origin(tensor: torch.Tensor, inputs: int) -> tuple[bool, set[int]]:
         else:
             pending.extend(node.inputs())
     return False, axes
+
+
+# operators whose result has a size that the values decide; so has an index by a mask
+_OF_ANY_SIZE = frozenset(
+    {
+        "aten::nonzero",
+        "aten::nonzero_numpy",
+        "aten::argwhere",
+        "aten::masked_select",
+        "aten::bincount",
+        "aten::_unique",
+        "aten::_unique2",
+        "aten::unique_dim",
+        "aten::unique_consecutive",
+        "aten::unique_dim_consecutive",
+        "torchvision::nms",
+    }
+)
+
+
+def _size_depends_on_values(tensor: torch.Tensor) -> bool:
+    try:
+        return _is_decided_by_values(torch._C._get_value_trace(tensor))  # type: ignore[attr-defined]
+    except RuntimeError:  # not part of the trace: a constant
+        return False
+
+
+def _is_decided_by_values(value: Any) -> bool:
+    """Whether a traced tensor is computed from one whose size depends on values."""
+    pending, seen = [value], set[str]()
+    while pending:
+        value = pending.pop()
+        if value.debugName() in seen:
+            continue
+        seen.add(value.debugName())
+        node = value.node()
+        if node.kind() in _OF_ANY_SIZE or (node.kind() == "aten::index" and _has_mask(node)):
+            return True
+        pending.extend(node.inputs())
+    return False
+
+
+def _has_mask(node: Any) -> bool:
+    """Whether one of the indices is a mask."""
+    masks = ("Bool", "Byte")
+    indices = [*node.inputs()][1].node().inputs()
+    return any(one.type().kind() == "TensorType" and one.type().scalarType() in masks for one in indices)

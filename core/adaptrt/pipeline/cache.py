@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping
 from importlib import metadata
@@ -150,8 +151,8 @@ def _named_files(value: Any, sources: SourceFiles) -> list[str]:
 
 
 def _distributions(request: Request, session: Session) -> dict[str, list[str]]:
-    """The distributions of plugins, backends and the precision, with the state of their files, and what they require, with
-    versions."""
+    """The distributions of plugins, backends and the precision, and what they require, each with version and the state of its
+    files."""
     brought = [BACKENDS.distribution(one.backend.name) for one in chosen_backends(request)]
     sources = [*session.sources.values(), *brought, PRECISIONS.distribution(request.precision)]
     names = {"adaptrt", *(source.rpartition(" ")[0] for source in sources)} - {""}
@@ -175,8 +176,19 @@ def _requirements(distribution: metadata.Distribution) -> list[str]:
             continue
         if _editable(required) is not None and not name.startswith("adaptrt"):
             raise UsageError(f"{name} is installed editable: its code and configurations may change")
-        versions.append(f"{name} {required.version}")
+        versions.append(f"{name} {required.version} {_code_state(required)}")
     return sorted(set(versions))
+
+
+def _code_state(distribution: metadata.Distribution) -> str:
+    """Paths, sizes and times of a distribution's Python files, as a hash: many edit an installed framework in place."""
+    names = [line.partition(",")[0] for line in (distribution.read_text("RECORD") or "").splitlines() if ".py," in line]
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        with contextlib.suppress(OSError):  # removed since
+            found = Path(str(distribution.locate_file(name))).stat()
+            digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _sources(distribution: metadata.Distribution) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from adaptrt.json_text import json_text
 from adaptrt.pipeline.processing import spec_with_params
 from adaptrt.quantities import file_size
 from adaptrt.serving.batching import Batcher, StoppingError
+from adaptrt.serving.deadline import DeadlineReader
 from adaptrt.serving.metrics import CONTENT_TYPE, Metrics
 from adaptrt.specs import task_named
 from adaptrt.version import __version__
@@ -30,6 +32,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRACE = 8.0  # seconds that requests in progress have when the server stops; `docker stop` kills a container after 10
 _CHUNK = 1 << 16
 _DRAINED = 1 << 30  # bytes of a rejected body that are read and discarded, so that its sender sees the answer
+_DIGITS = 20  # of a size; Python refuses to read thousands
 _BUSY = json_text({"error": {"message": "Too many connections.", "hint": "Send the request again later."}}).encode()
 
 
@@ -180,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.connection.settimeout(self.server.options.timeout)
+        timeout = self.server.options.timeout
+        self.connection.settimeout(timeout)
+        self.rfile = io.BufferedReader(DeadlineReader(self.connection, time.monotonic() + timeout))
 
     def do_GET(self) -> None:
         self._respond()
@@ -286,10 +291,10 @@ class _Handler(BaseHTTPRequestHandler):
                 "The body must be the image file itself, not a form.",
                 "With curl: --data-binary @image.jpg",
             )
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()) or "Transfer-Encoding" in self.headers:
+        size = declared_size(self.headers.get("Content-Length", ""))
+        if size is None or "Transfer-Encoding" in self.headers:
             raise _RejectedError(HTTPStatus.LENGTH_REQUIRED, "The request has no Content-Length.")
-        size, limit = int(length), self.server.options.max_body
+        limit = self.server.options.max_body
         if size > limit:
             with suppress(_RejectedError):  # it did not arrive in time
                 self._read(min(size, _DRAINED), keep=False)
@@ -302,14 +307,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self, size: int, *, keep: bool = True) -> bytes:
         parts: list[bytes] = []
-        deadline = time.monotonic() + self.server.options.timeout
         try:
             while size:
                 part = self.rfile.read1(min(size, _CHUNK))
                 if not part:
                     raise _RejectedError(HTTPStatus.BAD_REQUEST, "The body is shorter than its Content-Length.")
-                if time.monotonic() > deadline:
-                    raise TimeoutError
                 size -= len(part)
                 if keep:
                     parts.append(part)
@@ -319,8 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_expect_100(self) -> bool:
         """A client that asks first does not have to send a body that is too large."""
-        length = self.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > self.server.options.max_body:
+        if (declared_size(self.headers.get("Content-Length", "")) or 0) > self.server.options.max_body:
             return True
         return super().handle_expect_100()
 
@@ -347,6 +348,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         self.server.options.log(f"{self.client_address[0]} {format % args}")
+
+
+def declared_size(text: str) -> int | None:
+    """The number in a header Content-Length; ``None`` for anything else."""
+    return int(text.lstrip("0")[:_DIGITS] or "0") if text.isascii() and text.isdecimal() else None
 
 
 def _json(content: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -53,6 +54,13 @@ class Tolerance:
     atol: float
     rtol: float = 0.0
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= limit < math.inf for limit in (self.atol, self.rtol)):
+            raise PluginError(
+                f"A tolerance must be finite and not negative; got atol {self.atol:g}, rtol {self.rtol:g}.",
+                hint="An output that need not agree should not be an output.",
+            )
 
 
 ANY_OTHER = "*"  # a key of OutputGroup.tolerances

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.python_process import module_command
 from adaptrt.quantities import digits
 from adaptrt.specs.executors import Command, command_results
 from adaptrt.store.workspace import written_aside
@@ -39,7 +39,7 @@ class BenchPlan:
     """``words``: options of ``adaptrt bench``. ``command`` runs it."""
 
     words: tuple[str, ...]
-    command: Sequence[str] = (sys.executable, "-m", "adaptrt", "bench")
+    command: Sequence[str] = (*module_command("adaptrt"), "bench")
 
 
 def bench_of(content: Mapping[str, Any], where: str) -> BenchPlan | None:

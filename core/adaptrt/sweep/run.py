@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from adaptrt.batch.processes import PROCESSES
 from adaptrt.conversion_file import toml_text
 from adaptrt.pipeline.output import output_error
+from adaptrt.python_process import module_command
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult, RunsCommands, command_results
 from adaptrt.store.folder_lock import only_process
 from adaptrt.store.hashing import file_sha256
@@ -40,7 +40,7 @@ class SweepRequest:
     own: Any = None
     retry_failed: bool = False
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    command: Sequence[str] = (sys.executable, "-m", "adaptrt", "convert")
+    command: Sequence[str] = (*module_command("adaptrt"), "convert")
     bench: BenchPlan | None = None
     progress: Callable[[str], None] = field(default=lambda _: None)
 

@@ -233,6 +233,7 @@ class Comparison:
                 kind=self._kind,
                 allows=None if totals.whole else totals.allows,
                 widened=totals.widened,
+                ignored=totals.ties / totals.count if totals.count else 0.0,
                 detail=totals.detail,
             )
             for (output, group), totals in self._totals.items()

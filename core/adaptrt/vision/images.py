@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -268,14 +269,31 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 def _bands_in(data: NDArray[np.uint8], name: str) -> NDArray[Any]:
     _require_bounded(data, name)
-    done, pages = _decoded(name, lambda: cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED))
-    if not done or not pages:
+    pages = _pages(data, name)
+    if not pages:
         raise _undecodable(data, name)
     bands = [page if page.ndim == 3 else page[..., None] for page in pages]
     if len({band.shape[:2] for band in bands}) > 1:
         raise ImageError(f"The pages of {name} have different sizes.")
     stacked: NDArray[Any] = bands[0] if len(bands) == 1 else np.concatenate(bands, axis=2)
     return stacked
+
+
+def _pages(data: NDArray[np.uint8], name: str) -> list[NDArray[Any]]:
+    """The pages of a file, one after another: all of them can have the same few bytes, however large they are."""
+    by_page = "range" in (cv2.imdecodemulti.__doc__ or "")  # OpenCV before 4.10 decodes all of them at once
+    pages: list[NDArray[Any]] = []
+    left = max(4 * MAX_PIXELS, 8 * len(data))
+    while left >= 0 and len(pages) <= MAX_CHANNELS:
+        chosen: dict[str, Any] = {"range": (len(pages), len(pages) + 1)} if by_page else {}
+        done, found = _decoded(name, partial(cv2.imdecodemulti, data, cv2.IMREAD_UNCHANGED, **chosen))
+        pages += found if done else ()
+        left -= sum(page.size for page in found) if done else 0
+        if not by_page or not done or not found:
+            break
+    if left < 0 or len(pages) > MAX_CHANNELS:
+        raise _too_large(name)
+    return pages
 
 
 def _require_channels(image: ImageArray, channels: int, name: str = "") -> ImageArray:

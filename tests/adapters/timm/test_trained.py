@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,41 @@ def test_it_is_small_and_its_score_is_kept() -> None:
     assert sum(path.stat().st_size for path in FIXTURE.iterdir()) <= 3e6
     kept = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "swin_shapes.json").read_text())
     assert kept["top1"] >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        ("", ""),
+        ('colors="bgr"', "scores within 0.001"),
+        ("mean=(0.5, 0.5, 0.5)", "scores within 0.001"),
+        ('interpolation="nearest"', "scores within 0.001"),
+        ("labels", "class names"),
+    ],
+)
+def test_link_0_compares_scores_and_names(
+    change: str, failed: str, data: Path, tmp_path: Path, install_extension: Callable[..., str]
+) -> None:
+    """The most likely class is the same in all of these."""
+    changed = f"image=replace(spec.image, {change})" if change != "labels" else "labels=spec.labels[::-1]"
+    install_extension(
+        "wrong",
+        f"""
+        from dataclasses import replace
+
+        @hookimpl(wrapper=True)
+        def model_spec():
+            spec = yield
+            return replace(spec, {changed or "image=spec.image"})
+        """,
+    )
+    options = {"image": next((data / "star").iterdir()), "verify": "quick", "html": False, "cache": False}
+    if not failed:
+        report = adaptrt.convert(FIXTURE, adapter="swin", output=tmp_path / "x.onnx", **options)
+        assert [check.name for check in report.link(0).checks] == ["same top-1", "scores within 0.001"]
+        assert report.verdict is not None
+        assert report.verdict.word == "verified"
+        return
+    with pytest.raises(adaptrt.VerificationError, match="Link 0") as caught:
+        adaptrt.convert(FIXTURE, adapter="swin", output=tmp_path / "x.onnx", **options)
+    assert failed in caught.value.message

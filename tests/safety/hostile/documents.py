@@ -160,7 +160,7 @@ _LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in r
 DATA_YAML = {
     "object": f"val: images\nnames: !!python/object/apply:os.system ['{RUNS}']\n",
     "laughs": f"a0: &a0 [x, x]\n{_LAUGHS}\nval: images\nnames: *a29\n",
-    "deep": "[" * 20_000, "is-a-list": "[1, 2]", "val-is-a-map": "val: {a: 1}\nnames: [a, b, c]\n",
+    "deep": "[" * 20_000, "deeper": "[" * 1_000_000, "deep-blocks": "- " * 1_000_000, "is-a-list": "[1, 2]", "val-is-a-map": "val: {a: 1}\nnames: [a, b, c]\n",
     "nul": 'val: "a\\0b"\nnames: [a, b, c]\n', "names-deep": "val: images\nnames: [[[a]]]\n",
 }  # fmt: skip
 LABEL_FILES = {

@@ -216,6 +216,17 @@ def test_a_request_that_does_not_arrive_is_closed(serve: Callable[..., Server]) 
     part = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"
     wait_until(lambda: answer_to(part).startswith(b"HTTP/1.1 408"), "an answer to a part of a request")
     assert answer_to(b"") == b"", "closed without a request"
+    with socket.create_connection((server.host, server.port), timeout=HANG) as slow:
+        slow.sendall(b"GET /health HTTP/1.1\r\n")
+
+        def is_closed() -> bool:
+            try:
+                slow.sendall(b"X-Slow: 1\r\n")
+            except OSError:
+                return True
+            return False
+
+        wait_until(is_closed, "a client that keeps sending headers is disconnected")
 
 
 def test_what_cannot_be_served_is_named(adaptrt: Any, converted: Converted) -> None:

@@ -15,6 +15,7 @@ from adaptrt import DependencyError, ImageError, ModelError, ShapeError, UsageEr
 from adaptrt.backends.tensorrt.generations import TENSORRT
 from adaptrt.evaluation import evaluate
 from adaptrt.evaluation.files import ResultsFile
+from adaptrt.evaluation.run import _difference
 from adaptrt.evaluation.subjects import choose_subjects
 
 ORIGIN = {"adapter": "tiny", "source": "classifier"}
@@ -233,3 +234,12 @@ def test_problems_of_the_outputs_are_noted(converted: Path, data: Path, monkeypa
     monkeypatch.setattr(batches, "decoder_of", complaining)
     found = evaluate([converted], data, batch=4)
     assert found.notes == ["classifier.onnx in onnxruntime: 4 images are odd (2 more such warnings)"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_difference_of_nan_is_not_hidden_by_another(first: bool) -> None:
+    right, wrong, other = np.array([0.5, np.nan]), np.array([np.nan, np.nan]), np.array([0.5, 0.5])
+    pairs = [(right, wrong), (other, other + 0.1)]
+    baseline, values = zip(*(pairs if first else pairs[::-1]), strict=True)
+    assert _difference(baseline, values) == {"max difference": np.inf}
+    assert _difference([right], [right]) == {"max difference": 0.0}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import random
 from typing import Any
 
 import numpy as np
@@ -106,3 +109,72 @@ def test_a_float64_model_stays_one() -> None:
     assert not is_float64(nn.Linear(3, 2))
     assert not is_float64(nn.ReLU())
     assert EagerRunner(model, ("y",)).run({"x": np.ones((1, 3), np.float32)})["y"].dtype == np.float64
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.sizes = [[1], {"a": 2}]
+
+
+class Slotted:
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+def counting() -> Any:
+    calls = 0
+
+    def count(step: int = 1) -> int:
+        nonlocal calls
+        calls += step
+        return calls
+
+    return count
+
+
+def numbers() -> Any:
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+@pytest.mark.parametrize(
+    ("held", "change"),
+    [
+        (Counter, lambda held: setattr(held, "calls", 1)),
+        (Counter, lambda held: held.sizes[0].append(2)),
+        (Counter, lambda held: setattr(held, "more", 1)),
+        (lambda: [Counter()], lambda held: setattr(held[0], "calls", 1)),
+        (lambda: {"a": (Counter(),)}, lambda held: held["a"][0].sizes.clear()),
+        (Slotted, lambda held: setattr(held, "calls", 1)),
+        (itertools.count, next),
+        (numbers, next),
+        (counting, lambda held: held()),
+        (lambda: functools.partial(counting(), step=2), lambda held: held()),
+        (lambda: np.random.default_rng(0), lambda held: held.random()),
+        (lambda: np.random.RandomState(0), lambda held: held.rand()),
+        (lambda: random.Random(0), lambda held: held.random()),
+        (lambda: torch.Generator().manual_seed(0), lambda held: torch.rand(1, generator=held)),
+        (lambda: [nn.BatchNorm1d(4)], lambda held: held[0].running_mean.add_(1)),
+    ],
+)
+def test_what_changes_inside_an_object_is_named(held: Any, change: Any) -> None:
+    block = Block()
+    block.held = held()
+    before = fingerprint(block)
+    assert changed(before, fingerprint(block)) == []
+    change(block.held)
+    assert changed(before, fingerprint(block)) == ["object `held`"]
+    assert written_parts(["object `held`"]) == attributes(["object `held`"]) == ["object `held`"]
+
+
+def test_objects_that_hold_each_other_have_a_fingerprint() -> None:
+    block, one, other = Block(), Counter(), Counter()
+    one.sizes.append([other])
+    other.sizes.append([one])
+    block.held, block.owner = one, [block]
+    assert changed(fingerprint(block), fingerprint(block)) == []

@@ -185,6 +185,20 @@ def test_files_of_an_installed_plugin_count(checkpoint: Path, install_extension:
     assert key() != base
 
 
+def test_files_of_what_a_plugin_requires_count(
+    checkpoint: Path, install_extension: Install, fake_distribution: Any
+) -> None:
+    """A framework that is edited where it is installed keeps its version, and its files keep their hashes in RECORD."""
+    folder = fake_distribution("framework", {}, modules={"framework": "SCALE = 1"})
+    (info,) = folder.glob("framework-*.dist-info")
+    (info / "RECORD").write_text("framework.py,sha256=1,9\n")
+    install_extension("blur", "", requires=["framework"])
+    base = key()
+    assert key() == base
+    (folder / "framework.py").write_text("SCALE = 2")
+    assert key() != base
+
+
 @pytest.mark.parametrize("source", ["detector", "package.module:build", "config.py"])
 def test_code_and_names_are_never_identified_by_their_content(source: str, tiny: str) -> None:
     Path("config.py").write_text("model = 1")

@@ -89,6 +89,30 @@ def test_a_traced_constant_counts_unless_samples_decide(exercised: bool | None, 
         assert found.verdict.missing == ["a value decides (net.py:12)"]
 
 
+@pytest.mark.parametrize(("reduced", "expected"), [(None, "verified"), (3.0, "verified"), (1.9, "partly verified")])
+def test_the_limit_of_a_reduced_precision_counts_for_its_files(reduced: float | None, expected: str) -> None:
+    found = report(2, 3, kinds=("onnx", "reduced"))
+    found.exercise = [Exercise("y", 1e4, reduced)]
+    assert word(found) == expected
+    words = {kind: file.verdict.word for kind, file in found.files.items() if file.verdict is not None}
+    assert words == {"onnx": "verified", "reduced": expected}
+    found.link(5).status = "passed"  # predictions on images agree, which those of a constant do not
+    assert word(found) == "verified"
+
+
+@pytest.mark.parametrize(("ignored", "expected"), [(0.005, "verified"), (0.5, "partly verified")])
+def test_integers_that_rounding_decides_do_not_count(ignored: float, expected: str) -> None:
+    found = report(2)
+    found.link(2).checks = [Check("y", "share", 0.0, 0.0, True, ignored=ignored)]
+    assert word(found) == expected
+    assert found.verdict is not None
+    assert found.verdict.missing == (
+        []
+        if expected == "verified"
+        else ["y: 50 % of its integers differ and do not count, since the model's own rounding errors change them"]
+    )
+
+
 def test_each_file_has_its_own_and_the_report_the_least() -> None:
     found = report(2, kinds=("onnx", "reduced", "engine", "manifest"))
     found.artifacts = [ArtifactRecord("engine", "tensorrt", "fp16", reason="it cannot run on this machine: no GPU")]

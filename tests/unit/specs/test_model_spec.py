@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptrt.errors import ModelError, ShapeError
+from adaptrt.errors import ModelError, PluginError, ShapeError
 from adaptrt.specs import (
     DecoderSpec,
     Dim,
@@ -21,9 +21,10 @@ from adaptrt.specs import (
 
 name = st.text(min_size=1, max_size=8)
 number = st.floats(allow_nan=False, allow_infinity=False)
+limit = st.floats(0, allow_nan=False, allow_infinity=False)
 sizes = st.lists(st.integers(1, 10**6), min_size=3, max_size=3).map(sorted)
 dims = st.builds(lambda found, label: Dim(*found, label), sizes, st.none() | name)
-tolerance = st.builds(Tolerance, number, number, st.text(max_size=8))
+tolerance = st.builds(Tolerance, limit, limit, st.text(max_size=8))
 group = st.builds(
     OutputGroup,
     name,
@@ -194,3 +195,11 @@ def image_spec(*axes: int, **image: Any) -> str:
 def test_an_image_that_cannot_be_made_is_refused(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "limits", [(float("nan"),), (float("inf"),), (-1.0,), (0.0, float("nan")), (0.0, float("inf"))]
+)
+def test_a_tolerance_that_accepts_anything_is_an_error(limits: tuple[float, ...]) -> None:
+    with pytest.raises(PluginError, match="must be finite"):
+        Tolerance(*limits)

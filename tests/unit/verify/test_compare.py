@@ -238,6 +238,7 @@ def test_whole_numbers_are_equal_or_not() -> None:
     (check,) = comparison.checks()
     assert check.passed
     assert "1 ignored, since two candidates have the same score" in check.reason
+    assert check.ignored == 0.001
 
 
 def test_slices() -> None:

@@ -10,7 +10,7 @@ from adaptrt.pipeline.verification.sample_run import exercise_of
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.report import Report
 from adaptrt.specs import DecoderSpec, InputSpec, ModelSpec, OutputSpec
-from adaptrt.specs.precisions import FP32
+from adaptrt.specs.precisions import FP32, precision_named
 from adaptrt.verify.exercise import variation
 
 SPEC = ModelSpec((InputSpec.image(8, 8),), outputs=(OutputSpec("x"),))
@@ -52,3 +52,12 @@ def test_whether_nms_converged_is_no_result() -> None:
     )
     samples = [Sample({}, {name: np.array([[1]]) for name in names}) for _ in range(3)]
     assert [one.name for one in exercise_of(samples, spec)] == ["num_dets", "det_boxes"]
+
+
+def test_a_reduced_precision_has_its_own_limit() -> None:
+    samples = [Sample({}, {"x": np.array([[number]])}) for number in (9.9, 10.1)]
+    (found,) = exercise_of(samples, SPEC, precision_named("fp16"))
+    assert found.ratio > 100
+    assert found.reduced is not None
+    assert found.reduced < 2
+    assert exercise_of(samples, SPEC, FP32)[0].reduced is None

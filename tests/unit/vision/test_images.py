@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from adaptrt.errors import ImageError, OutputError
+from adaptrt.vision import images
 from adaptrt.vision.images import (
     bgr_pixels,
     decode_image,
@@ -239,3 +240,35 @@ def test_other_channels_than_the_models_are_refused(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "three.png"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ImageError, match="4 channels"):
         read_image(tmp_path / "three.png", 4)
+
+
+def tiff_of_repeated_pages(side: int, pages: int) -> bytes:
+    """Black pages that all have the same compressed content."""
+    content = zlib.compress(bytes(side * side), 9)
+    start = 8 + len(content) + len(content) % 2
+    size = 2 + 9 * 12 + 4
+    found = struct.pack("<2sHI", b"II", 42, start) + content.ljust(start - 8, b"\0")
+    for page in range(pages):
+        tags = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: side, 279: len(content)}
+        found += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in tags)
+        found += struct.pack("<I", start + (page + 1) * size if page + 1 < pages else 0)
+    return found
+
+
+@pytest.mark.parametrize(("pages", "problem"), [(8, ""), (9, "is too large"), (513, "is too large")])
+def test_pages_of_a_small_file_are_bounded(pages: int, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 2 * 512 * 512 if pages < 512 else 1 << 30)
+    data = tiff_of_repeated_pages(512, pages)
+    assert len(data) < 512 * 512 // 2
+    if not problem:
+        assert decode_image(data, pages).shape == (512, 512, pages)
+        return
+    with pytest.raises(ImageError, match=problem):
+        decode_image(data, pages)
+
+
+def test_pages_that_the_file_holds_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bands = np.random.default_rng(0).integers(0, 256, (9, 64, 64), np.uint8)
+    cv2.imwritemulti(str(tmp_path / "bands.tif"), list(bands), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    monkeypatch.setattr(images, "MAX_PIXELS", 2 * 64 * 64)
+    assert np.array_equal(read_image(tmp_path / "bands.tif", 9), bands.transpose(1, 2, 0))

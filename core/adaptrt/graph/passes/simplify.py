@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from adaptrt.graph.passes.clean import NAME_SCOPES
+from adaptrt.python_process import program_command
 
 _SHAPE_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "Expand"}
 _TIMEOUT = 300
@@ -50,7 +50,7 @@ def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None)
             before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
             onnx.save(ir.to_proto(model), str(before))
             done = subprocess.run(
-                [sys.executable, "-c", _CHILD, str(before), str(after), json.dumps(shapes or {})],
+                [*program_command(_CHILD), str(before), str(after), json.dumps(shapes or {})],
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.selected import is_selected
 from adaptrt.pipeline.verification.stability import perturbed, self_disagreement
 from adaptrt.pipeline.verification.verify import Verification
+from adaptrt.report import Check
 from adaptrt.specs import ModelSpec, task_named
 from adaptrt.specs.precisions import FP32
 from adaptrt.verify.compare import rank_sensitive_groups
@@ -25,8 +27,33 @@ from adaptrt.verify.compare import rank_sensitive_groups
 if TYPE_CHECKING:
     from adaptrt.contributions import Metric
     from adaptrt.pipeline.job import Job
-    from adaptrt.report import Check
     from adaptrt.specs.runners import Runner
+
+
+_OTHER_NAMES = "The labels of the spec have another order, or other names, than the framework's."
+
+
+def names_check(expected: Any, spec: ModelSpec) -> Check | None:
+    """A failed check if the framework has other names for the classes than the spec; ``None`` if they are the same or unknown."""
+    names = tuple(map(str, getattr(expected, "names", ())))
+    if not names or not spec.labels or names == spec.labels:
+        return None
+    pairs = list(zip_longest(names, spec.labels))
+    same = sum(theirs == ours for theirs, ours in pairs)
+    number = next(index for index, (theirs, ours) in enumerate(pairs) if theirs != ours)
+    theirs, ours = pairs[number]
+    return Check(
+        name="class names",
+        unit="share",
+        value=same / len(pairs),
+        limit=1.0,
+        passed=False,
+        reason="the same names, in the same order",
+        samples=1,
+        higher_is_better=True,
+        kind="metric",
+        detail=f"Class {number} is {theirs!r} in the framework and {ours!r} in the spec",
+    )
 
 
 @dataclass(kw_only=True)
@@ -61,7 +88,10 @@ class ImageLinks:
             found = self.compare(metrics, images[:1], [expected], [actual], spec, [actual])
             if not found.checks and not found.unstable:
                 return job.not_run(0, f"no metric for task {spec.task!r}")
-            found.record(job.report.link(0))
+            names = None if getattr(job.ctx.options, "class_names", ()) else names_check(expected, spec)
+            hint = _OTHER_NAMES if names is not None and all(check.passed for check in found.checks) else None
+            found.checks += [names] if names is not None else []
+            found.record(job.report.link(0), hint=hint)
         return None
 
     def compare_converted(self, results: Sequence[Artifact], spec: ModelSpec) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.pipeline.job import SAMPLES
+from adaptrt.pipeline.verification.by_metric import is_judged_by_metric
 from adaptrt.pipeline.verification.integers import find_integers
 from adaptrt.pipeline.verification.samples import (
     Sample,
@@ -23,7 +24,7 @@ from adaptrt.pipeline.verification.samples import (
 from adaptrt.pipeline.verification.selected import is_selected
 from adaptrt.report import Exercise
 from adaptrt.request import nearest_shape
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.precisions import FP32
 from adaptrt.verify.compare import Comparison
 from adaptrt.vision.decoders.efficient_nms import CONVERGED
@@ -97,7 +98,7 @@ class SampleRun(ABC):
             first = job.samples[0]
             self.require_same(spec, first.inputs, first.reference)
         if verifying:
-            job.report.exercise = exercise_of(job.samples, spec)
+            job.report.exercise = exercise_of(job.samples, spec, job.precision)
         return spec
 
     def require_repeatable(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
@@ -134,11 +135,13 @@ class SampleRun(ABC):
         return bool(without) and self.job.request.verify != "none" and batch_axis(spec).dynamic
 
 
-def exercise_of(samples: Sequence[Sample], spec: ModelSpec) -> list[Exercise]:
-    """How far each group of the outputs varies over the samples, and within their batches."""
+def exercise_of(samples: Sequence[Sample], spec: ModelSpec, precision: Precision = FP32) -> list[Exercise]:
+    """How far each group of the outputs varies over the samples, and within their batches; also by the limits of ``precision``."""
     from adaptrt.verify.exercise import variation
 
     if is_selected(spec):  # nms_converged is a status, not a result: images with 0 are ignored
         spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name != CONVERGED))
     references = [sample.reference for sample in samples]
-    return [Exercise(name, ratio) for name, ratio in variation(references, spec, FP32).items()]
+    compared = precision.reduced and not is_judged_by_metric(precision, spec)
+    reduced = variation(references, spec, precision) if compared else {}
+    return [Exercise(name, ratio, reduced.get(name)) for name, ratio in variation(references, spec, FP32).items()]

@@ -9,6 +9,10 @@ from adaptrt.report import ArtifactRecord, Finding, Link, Report, Verdict, Word
 
 # an output is exercised if it varies by more than this many times what is accepted as equal
 EXERCISED = 100.0
+# by its limit in reduced precision; a constant in the middle of what varies by twice its limit would pass
+EXERCISED_REDUCED = 2.0
+# of the integers of an output, the most that rounding may decide: what is not compared is not verified
+MOST_IGNORED = 0.01
 
 _ORDER: tuple[Word, ...] = ("verified", "partly verified", "not verified")
 # findings after which the file may be wrong for other inputs
@@ -54,12 +58,23 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
         for one in report.exercise
         if one.ratio <= EXERCISED
     ]
+    if kind != "onnx" and report.link(5).status != "passed":
+        missing += [
+            f"{one.name} varies by only {one.reduced:.2g} times its limit in the reduced precision: a constant output would also pass"
+            for one in report.exercise
+            if one.reduced is not None and one.reduced <= EXERCISED_REDUCED
+        ]
     widened = _widened(report)
     missing += [
         f"{one.name} varies by only {one.ratio / widened[one.name]:.3g} times its limit, which was widened because rounding "
         "errors of the model itself exceed it"
         for one in report.exercise
         if one.ratio > EXERCISED >= one.ratio / widened.get(one.name, 1.0)
+    ]
+    missing += [
+        f"{name}: {100 * share:.2g} % of its integers differ and do not count, since the model's own rounding errors change them"
+        for name, share in _ignored(report).items()
+        if share > MOST_IGNORED
     ]
     if report.link(0).status != "passed":
         missing += [finding.message for finding in report.findings if finding.rule == "rebuilt"]
@@ -74,6 +89,14 @@ def _widened(report: Report) -> dict[str, float]:
     found: dict[str, float] = {}
     for check in (check for link in report.links for check in link.checks if check.kind in _OF_SAMPLES):
         found[check.name] = max(check.widened, found.get(check.name, 1.0))
+    return found
+
+
+def _ignored(report: Report) -> dict[str, float]:
+    """For each output group, the largest fraction of integers that differ and do not count."""
+    found: dict[str, float] = {}
+    for check in (check for link in report.links for check in link.checks):
+        found[check.name] = max(check.ignored, found.get(check.name, 0.0))
     return found
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".yaml", ".yml")
 _EXAMPLE = "Ultralytics: path, val (a folder or a list of images) and names; labels/ next to images/ contains a .txt for each image."
 _LARGEST_FILE = 1 << 22
+_DEEPEST = 32  # levels of a data.yaml
 
 
 ReadLine: TypeAlias = "Callable[[Sequence[float], tuple[int, int], Mapping[str, Any]], dict[str, Any]]"
@@ -102,7 +103,9 @@ def _read(file: Path) -> dict[str, Any]:
     if file.stat().st_size > _LARGEST_FILE:
         raise UsageError(f"{file.name} is too large for a data set description.", hint=_EXAMPLE)
     try:
-        document = msgspec.yaml.decode(file.read_bytes())
+        text = file.read_bytes()
+        _require_flat(text)
+        document = msgspec.yaml.decode(text)
     except ImportError as error:
         raise DependencyError("Reading a data.yaml requires PyYAML.", hint="pip install pyyaml") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -110,6 +113,20 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UsageError(f"{file.name} is not a data set description.", hint=_EXAMPLE)
     return document
+
+
+def _require_flat(text: bytes) -> None:
+    """Raise a ``ValueError`` for a deeply nested document: libyaml's loader recurses in C, where it would end the process."""
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError("it is nested too deeply")
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _names(found: Any, file: Path) -> dict[int, str]:

@@ -7,7 +7,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from adaptrt import errors
 from adaptrt.backends.tensorrt.build.log import explain_failure
 from adaptrt.backends.tensorrt.build.messages import BuildMessage, Built, Event, decode_event, encode_message
 from adaptrt.errors import AdaptrtError, BuildError
+from adaptrt.python_process import module_command
 
 _TICK = 1.0  # seconds between progress events
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
@@ -45,9 +45,9 @@ def _started(message_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen
     # a separate session: Ctrl-C in a terminal reaches only this process, which ends the build
     package = str(Path(errors.__file__).parents[1])
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))
-    environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path}
     process = subprocess.Popen(
-        [sys.executable, "-m", "adaptrt.backends.tensorrt.build.child", str(message_file)],
+        [*module_command("adaptrt.backends.tensorrt.build.child"), str(message_file)],
         stdin=subprocess.PIPE,  # nothing is written: the process ends when it is closed
         stdout=subprocess.PIPE,
         stderr=stderr,

@@ -1,0 +1,101 @@
+"""Where Python takes values out of a tensor: as a number, an array, a condition, or through its memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import torch
+
+CONDITION = "a condition"
+LENGTH = "len()"
+CONVERSIONS = {
+    "__bool__": CONDITION,
+    "__int__": "int()",
+    "__float__": "float()",
+    "__index__": "an index or a range",
+    "__len__": LENGTH,
+    "item": ".item()",
+    "tolist": ".tolist()",
+    "numpy": "a NumPy array",
+    "__array__": "a NumPy array",
+    "__dlpack__": "an array of the same memory (DLPack)",
+    "data_ptr": "data_ptr()",
+    "untyped_storage": "the storage",
+    "storage": "the storage",
+    "equal": "torch.equal()",
+    "allclose": "torch.allclose()",
+    "is_nonzero": "torch.is_nonzero()",
+}
+# also functions of torch, whose first argument is the tensor
+_FUNCTIONS = ("equal", "allclose", "is_nonzero")
+# what they return says nothing about the values
+INDIRECT = frozenset(CONVERSIONS[name] for name in ("__dlpack__", "data_ptr", "untyped_storage"))
+_DATA = ".data"  # a property: the trace loses what is computed from it
+_BUILDERS = ("tensor", "as_tensor")  # make a constant of the tensors in a list
+_BUILT = "torch.tensor()"
+
+Note = Callable[[torch.Tensor, str, FrameType, Any], None]
+
+
+@contextmanager
+def watching_conversions(note: Note) -> Iterator[None]:
+    """Calls ``note(tensor, how, frame, result)`` wherever Python takes the values out of a tensor."""
+    inside = False  # __array__ calls numpy, item may call __float__: one conversion
+
+    def watched(original: Any, how: str) -> Any:
+        def convert(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return original(self, *args, **kwargs)
+            inside = True
+            try:
+                result = original(self, *args, **kwargs)
+                for tensor in (self, *_tensors_in(args), *_tensors_in([*kwargs.values()])):
+                    note(tensor, how, sys._getframe(1), result)
+                return result
+            finally:
+                inside = False
+
+        return convert
+
+    def built(original: Any) -> Any:
+        def build(data: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(data, *args, **kwargs)
+            for tensor in _tensors_in(data):
+                note(tensor, _BUILT, sys._getframe(1), result)
+            return result
+
+        return build
+
+    of_tensors: dict[str, Any] = {name: watched(getattr(torch.Tensor, name), how) for name, how in CONVERSIONS.items()}
+    values: Any = torch.Tensor.data
+    of_tensors["data"] = property(watched(values.__get__, _DATA), values.__set__)
+    of_torch = {name: watched(getattr(torch, name), CONVERSIONS[name]) for name in _FUNCTIONS}
+    of_torch |= {name: built(getattr(torch, name)) for name in _BUILDERS}
+    with ExitStack() as undo:
+        for owner, changes in ((torch.Tensor, of_tensors), (torch, of_torch)):
+            for name, value in changes.items():
+                undo.callback(_way_back(owner, name))
+                setattr(owner, name, value)
+        yield
+
+
+def _way_back(owner: Any, name: str) -> Callable[[], None]:
+    """Restore an attribute: most of them belong to a base class and are uncovered again."""
+    if name in vars(owner):
+        return partial(setattr, owner, name, vars(owner)[name])
+    return partial(delattr, owner, name)
+
+
+def _tensors_in(data: Any) -> Iterator[torch.Tensor]:
+    if isinstance(data, (list, tuple)):
+        for item in data:
+            if isinstance(item, torch.Tensor):
+                yield item
+            else:
+                yield from _tensors_in(item)

@@ -1,0 +1,41 @@
+"""Command lines of Python processes that do not search the current folder for modules.
+
+``python -c`` and ``python -m`` search it first: a ``numpy.py`` or ``json.py`` among the files of a model would run. The option
+``-P`` exists from Python 3.11 on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# sys is built in, so it does not come from a folder; -m would have put the absolute path of the current folder there
+_PATH = "import sys; sys.path[:] = [folder for folder in sys.path if folder]\n"
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def program_command(program: str) -> tuple[str, str, str]:
+    """Runs source text, as ``python -c`` does; arguments can be appended."""
+    return sys.executable, "-c", f"{_PATH}{program}"
+
+
+def module_command(module: str) -> tuple[str, str, str]:
+    """Runs a module or package, as ``python -m`` does; arguments can be appended."""
+    return program_command(f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)")
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """For processes that ``multiprocessing`` starts; before Python 3.11, they search the current folder until they have the search
+    path of this process."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before

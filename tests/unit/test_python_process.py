@@ -1,0 +1,70 @@
+"""No process of ours runs a module because it lies in the current folder, beside a model that someone else made."""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adaptrt
+from adaptrt.python_process import module_command, program_command, safe_path
+
+ROOT = Path(__file__).parents[2]
+PLANTED = ("json", "numpy", "onnx", "cv2", "multiprocessing", "runpy", "adaptrt")
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with modules that leave a file ``ran``; returns that file."""
+    for name in PLANTED:
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "ran"
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ([*program_command("import json, sys\nprint(json.dumps(sys.argv[1:]))"), "a b"], '["a b"]'),
+        ([*module_command("json.tool"), "--help"], "usage"),
+        ([*module_command("adaptrt"), "--version"], adaptrt.__version__),
+    ],
+)
+def test_the_current_folder_is_not_searched(command: list[str], printed: str, planted: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert printed in done.stdout
+    assert not planted.exists()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no option for it")
+@pytest.mark.full
+def test_nor_by_workers(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    with safe_path():
+        process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert not planted.exists()
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_every_process_is_started_this_way() -> None:
+    """``sys.executable`` with ``-c`` or ``-m`` occurs in one module; with ``-I``, Python searches no such folder."""
+    found = []
+    for folder in ("core", "adapters", "extensions"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file.name in ("python_process.py", "imports.py") or ".venv" in file.parts or "build" in file.parts[:-2]:
+                continue
+            for node in ast.walk(ast.parse(file.read_text())):
+                words = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+                texts = [word.value for word in words if isinstance(word, ast.Constant)]
+                python = any(ast.unparse(word) == "sys.executable" for word in words)
+                if python and {"-c", "-m"} & set(texts) and "-I" not in texts:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert not found

@@ -159,7 +159,7 @@ class Session:
         if taken is not None:
             raise PluginError(
                 f"{name} ({source}): a plugin of this name is active already, from {taken}.",
-                hint="Give each plugin its own name, also an adapter and an extension of one distribution, and list it once.",
+                hint="Plugins need different names, also an adapter and an extension of one distribution.",
             )
         plugin = self._recorder.stand_in(self._manager, original, name)
         mismatch = None if trusted else signature_problem(self._manager, plugin)

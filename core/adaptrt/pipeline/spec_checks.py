@@ -34,15 +34,17 @@ def require_convertible(request: Request, hooks: Hooks, spec: ModelSpec) -> None
 
 def require_decodable(hooks: Hooks, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
     """Decode one row of the model's outputs, so that a decoder that does not fit them is an error before the export."""
-    if spec.decoder is None or spec.image is None:
+    if spec.decoder is None or spec.image is None or not hooks.only_core("postprocess"):
         return
+    from adaptrt.vision.decoders.decode import decode
+
     shape = inputs[spec.image.input].shape
     height, width, _ = (shape[axis] for axis in spec.image.axes)
     rows = shape[0]
     if all(array.ndim and array.shape[0] == rows for array in outputs.values()):
         outputs, rows = {name: array[:1] for name, array in outputs.items()}, 1
     try:
-        hooks.postprocess(dict(outputs), [ImageMeta((height, width), (height, width))] * rows, spec)
+        decode(dict(outputs), [ImageMeta((height, width), (height, width))] * rows, spec)
     except ModelError as error:
         error.hint = error.hint or "Choose the decoder of these outputs: docs/reference/decoders.md lists them."
         raise

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from adaptrt import DecoderSpec, ImageTransform, InputSpec, ModelError, ModelSpec, NmsRequest, Request, UsageError
 from adaptrt.pipeline.spec_checks import require_convertible, require_decodable
-from adaptrt.specs.decoders import decoder_of
 
 
 class Core:
@@ -22,10 +19,6 @@ class Core:
     def only_core(self, hook: str) -> bool:
         return self.core
 
-    def postprocess(self, outputs: Any, metas: Sequence[Any], spec: ModelSpec) -> Any:
-        decoder = decoder_of(spec)
-        return decoder.decode(outputs, metas, spec, decoder.params())
-
 
 class Plugged(Core):
     core = False
@@ -33,7 +26,11 @@ class Plugged(Core):
 
 VECTORS = ModelSpec((InputSpec.image(8, 8, name="x"),))
 CLASSES = ModelSpec(
-    (InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec("classify"), labels=("a", "b")
+    (InputSpec.image(8, 8),),
+    image=ImageTransform(),
+    decoder=DecoderSpec("classify"),
+    task="classify",
+    labels=("a", "b"),
 )
 
 

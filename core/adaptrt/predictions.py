@@ -265,3 +265,8 @@ def corners_of(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def name_of(label: int, names: tuple[str, ...]) -> str:
     return names[label] if 0 <= label < len(names) else str(label)
+
+
+def name_in_text(name: str) -> str:
+    """The name of a class beside a count or a score, where a number alone could be taken for one: ``star``, ``class 3``."""
+    return f"class {name}" if name.isdecimal() else name

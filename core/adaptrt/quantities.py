@@ -9,6 +9,11 @@ def digits(value: float, count: int = 3) -> str:
     return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and what it counts, ``1 sample``, ``4 samples``; ``many``: the plural, if it is not ``one`` and an s."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def file_size(count: int) -> str:
     """Bytes in the units that ``ls -h`` uses, with powers of 1000: ``10.2 MB``."""
     size = float(count)

@@ -100,6 +100,8 @@ class ShapeRequest:
                 profiles = tuple(_named_like(shape, tensor.profiles[0]) for shape in profiles)
                 sides = spec.image.axes[:2] if is_image and spec.image is not None else None
                 self.require_same(tensor.name, profiles, sides)
+                if is_image and spec.image is not None:
+                    _require_channels(tensor.name, profiles, tensor.profiles[0], spec.image)
             if is_image and spec.image is not None and tensor.name not in self.shapes:
                 profiles = tuple(_rounded(shape, spec.image, warnings) for shape in profiles)
             inputs.append(replace(tensor, profiles=profiles))
@@ -163,6 +165,21 @@ def _named_like(shape: Shape, other: Shape) -> Shape:
         replace(axis, name=axis.name or known.name or (spare if axis.dynamic else None))
         for axis, known, spare in zip(shape, other, fallback, strict=True)
     )
+
+
+def _require_channels(name: str, profiles: tuple[Shape, ...], known: Shape, image: ImageTransform) -> None:
+    """Reject a complete shape with another number of channels than the model's, such as one whose channels come last."""
+    axis = image.axes[2] % len(known)
+    channels = known[axis]
+    for shape in profiles:
+        if not channels.dynamic and (shape[axis].min, shape[axis].max) != (channels.opt, channels.opt):
+            given, example = ("x".join(str(replace(dim, name=None)) for dim in dims) for dims in (shape, known))
+            order = "batch x channels x height x width" if axis == 1 else "batch x height x width x channels"
+            raise ShapeError(
+                f"--shape {name}={given}: images of this model have {channels.opt} channels; got "
+                f"{replace(shape[axis], name=None)}.",
+                hint=f"The order is {order}, for example {name}={example}.",
+            )
 
 
 def _rounded(shape: Shape, image: ImageTransform, warnings: list[str]) -> Shape:

@@ -91,9 +91,34 @@ def test_a_module_that_was_asked_for_and_is_not_there(module: str, tiny: str, tm
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("source", "said", "hint"),
+    [
+        ("import not_there\n", "ModuleNotFoundError: No module named 'not_there'", "Raised at mine.py:1."),
+        ("\ndef broken(:\n", "SyntaxError", "Raised at mine.py:2."),
+        (None, "FileNotFoundError", "Check its name, and that it is installed or next to mine.toml."),
+    ],
+)
+def test_why_a_module_cannot_be_imported(source: str | None, said: str, hint: str, tmp_path: Path) -> None:
+    if source is not None:
+        (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "mine.toml").write_text("[plugins]\nmodules = ['mine.py']\n")
+    with pytest.raises(PluginError, match=r"Module 'mine.py' of mine.toml cannot be imported") as caught:
+        open_session(None, tmp_path / "mine.toml")
+    assert said in caught.value.message
+    assert (caught.value.hint or "").startswith(hint)
+
+
+def test_a_python_file_as_settings(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from adaptrt import hookimpl\n")
+    with pytest.raises(SettingsError, match="mine.py is not valid TOML") as caught:
+        open_session(None, tmp_path / "mine.py")
+    assert 'modules = ["mine.py"]' in (caught.value.hint or "")
+
+
 def test_a_module_named_twice(tiny: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
-    with pytest.raises(PluginError, match=r"mine.py .* does not match the hook specifications"):
+    with pytest.raises(PluginError, match=r"mine.py .*: a plugin of this name is active already, from .*plugins.toml"):
         open_session("tiny", settings_file(tmp_path, "[plugins]\nmodules = ['mine.py', 'mine.py']\n"))
 
 

@@ -17,5 +17,5 @@ if __name__ == "__main__":
     try:
         Session(DEFAULTS).add_adapter(sys.argv[1])
     except PluginError as error:
-        sys.exit(error.message)
+        sys.exit(" ".join(str(error).splitlines()))
     sys.stdout.write(DONE)

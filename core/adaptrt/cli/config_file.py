@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from adaptrt.cli.given import is_settled, typed
 from adaptrt.cli.output import echo
 
 _TAKES = "--config takes a TOML file of options, or the report of a conversion (best.report.json)."
+_PATH = "adaptrt.config"
 # options that are tables in the file: KEY=VALUE on the command line
 TABLES = {"set", "shape", "min-shape", "opt-shape", "max-shape"}
 
@@ -39,9 +41,18 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
         given = _as_given(f"{path}: {name}", name, value, parameter)
         if not is_settled(ctx, parameter):
             defaults[parameter.name] = given
+    ctx.meta[_PATH] = path
     ctx.default_map = {**defaults, **(ctx.default_map or {})}
     for line in _other_versions(versions):
         echo(f"Warning: {path}: {line}", err=True)
+
+
+def file_of(ctx: click.Context, parameter: click.Parameter | None) -> str | None:
+    """The file that the value of this parameter comes from, if it is one of ``--config``."""
+    if parameter is None or ctx.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT_MAP:
+        return None
+    path: str | None = ctx.meta.get(_PATH)
+    return path
 
 
 def _not_a_page(path: Path) -> Path:

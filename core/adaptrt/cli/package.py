@@ -57,10 +57,11 @@ def _command_of(packager: Packager) -> click.Command:
     command: Any = general_options(run)
     for field in reversed(fields):
         command = _option_of(field, typing.get_type_hints(packager.options)[field.name])(command)
+    image = option("--image", metavar="FILE", help="Image for the warm-up sample.  [default: noise]")
     for decorate in (
         option("--overwrite", is_flag=True, help="Replace files of the same names."),
         option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Default of a decoder parameter: conf=0.4 ..."),
-        option("--image", metavar="FILE", help="Image for the warm-up sample.  [default: noise]"),
+        *([image] if getattr(packager, "uses_sample", True) else []),
         option("--name", metavar="NAME", help="Name of the model.  [default: that of FILE]"),
         option("-o", "--output", metavar="DIR", required=True, help="Folder to write to."),
         click.argument("file", cls=FileArgument),
@@ -95,7 +96,7 @@ def _run(
     file: str,
     output: str,
     name: str | None,
-    image: str | None,
+    image: str | None = None,
     pairs: tuple[str, ...],
     overwrite: bool,
     verbose: int,

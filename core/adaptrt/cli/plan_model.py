@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.pipeline.adapter_session import AdapterSession
+from adaptrt.pipeline.spec_checks import require_convertible
 from adaptrt.request import Request, nearest_shape
 from adaptrt.specs import ModelSpec, format_shape
 
@@ -15,6 +16,7 @@ def model_plan(request: Request) -> dict[str, Any]:
     """Inputs and outputs as the adapter describes them, patches, and graph passes in their order; as plain data."""
     with tempfile.TemporaryDirectory(prefix="adaptrt-plan-") as folder:
         opened = AdapterSession(request, Path(folder))
+        require_convertible(request, opened.hooks, opened.spec)
         spec = opened.completed
         patches = opened.patches()
         passes = opened.hooks.graph_passes(opened.ctx, spec)

@@ -46,8 +46,12 @@ def write_package(
     from adaptrt.errors import OutputError, UsageError
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        close = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or "mynet"
-        raise UsageError(f"{name!r} is not a valid {kind} name.", hint=f"Use lower case, digits and dashes: {close}")
+        close = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "mynet"
+        close = f"my-{close}" if close[0].isdigit() else close
+        raise UsageError(
+            f"{name!r} is not a valid {kind} name.",
+            hint=f"Use lower case, digits and dashes, a letter first: {close}",
+        )
     taken = _taken(kind, name)
     if taken is not None:
         raise UsageError(f"The {kind} {name!r} already exists in {taken}.", hint=f"Choose another name: {name}-2")

@@ -87,7 +87,8 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
         for warning in opened.warnings:
             options.warn(warning)
         task = task_named(opened.spec.task)
-        writers = stack.enter_context(_Writers(folder, request.output, sources))
+        silent = request.as_json or request.quiet or request.stream
+        writers = stack.enter_context(_Writers(folder, request.output, sources, announce=not silent))
         shown = stack.enter_context(_window()) if request.show else None
         for result in stack.enter_context(closing(_results(opened, request, options))):
             frame = result.frame
@@ -123,8 +124,7 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
     elif not request.quiet and not request.stream:
         if dropped:
             echo(f"{dropped} frames were dropped, because newer ones had arrived.")
-        if written:
-            echo(f"Written: {', '.join(map(str, written[:3]))}{' ...' if len(written) > 3 else ''}")
+        _print_written(written)
     if errors and not done:
         if not request.stream:
             _print_skipped(skipped[1:])
@@ -251,11 +251,19 @@ def _require_suffix(place: Path, *, still: bool) -> None:
         )
 
 
-class _Writers:
-    """A video for each source of frames, and an image for each still one."""
+def _print_written(paths: Sequence[Path]) -> None:
+    if paths:
+        echo(f"Written: {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")
 
-    def __init__(self, folder: Path | None, output: str | None, sources: Sequence[Source]) -> None:
-        self._folder = folder
+
+class _Writers:
+    """A video for each source of frames, and an image for each still one. ``announce``: print their names after Ctrl-C, which ends
+    live sources."""
+
+    def __init__(
+        self, folder: Path | None, output: str | None, sources: Sequence[Source], *, announce: bool = False
+    ) -> None:
+        self._folder, self._announce = folder, announce
         self._inputs = _files_of(sources)
         self._file = Path(output) if output is not None and _is_file_name(Path(output)) else None
         self._videos: dict[str, VideoWriter] = {}
@@ -265,8 +273,10 @@ class _Writers:
     def __enter__(self) -> _Writers:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        written = self.close()
+        if self._announce and kind is KeyboardInterrupt:
+            _print_written(written)
 
     def write(self, result: FrameResult, drawn: ImageArray) -> None:
         if self._folder is None:

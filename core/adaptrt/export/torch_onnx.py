@@ -23,6 +23,7 @@ from adaptrt.specs import ModelSpec
 
 # metadata key, present until the file is rewritten; a graph without it comes from TorchScript
 EXPORTER_KEY = "adaptrt.exporter"
+MAX_CAUSE = 300  # characters of torch's message
 
 
 def export_onnx(
@@ -177,7 +178,10 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None and type(error).__module__.startswith("torch.onnx"):
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    said = lines[0] if lines else ""
+    if len(said) > MAX_CAUSE:  # torch lists every symbol of an expression
+        said = f"{said[:MAX_CAUSE].rstrip()} ..."
+    return f"{type(error).__name__}: {said}"
 
 
 def _advice(error: BaseException) -> str:

@@ -78,6 +78,6 @@ def require_count(given: int, count: int, inputs: Sequence[torch.Tensor]) -> Non
         batch = f"a batch of {int(inputs[0].shape[0])}" if inputs and inputs[0].ndim else "this input"
         raise ModelError(
             f"The model returns {given} outputs for {batch}, and {count} for another one.",
-            hint="It returns a list with an entry for each sample: --batch 1 fixes the batch, or wrap it in a module "
-            "whose outputs have the batch as first axis.",
+            hint="It returns a list with an entry for each sample: wrap it in a module whose outputs have the batch as first "
+            "axis (docs/how-to/lists-and-nms.md). A network with fixed sizes inside can also be converted with --batch 1.",
         )

@@ -55,6 +55,7 @@ class DeepStream:
     name = "deepstream"
     summary = "configuration for NVIDIA DeepStream"
     options = DeepStreamOptions
+    uses_sample = False
     examples = (
         (
             "adaptrt package deepstream best.engine -o deepstream/",

@@ -32,6 +32,7 @@ class Runtime:
     name = "runtime"
     summary = "an engine with a C++ example, for devices without Python"
     options = None
+    uses_sample = False
     examples = (("adaptrt package runtime best.engine -o runtime/", "best.engine, spec.json, adaptrt.hpp, main.cpp"),)
 
     def write(self, request: PackageRequest, folder: Path) -> Package:

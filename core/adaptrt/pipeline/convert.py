@@ -14,7 +14,7 @@ from adaptrt.pipeline.artifacts import Artifact, emulated, onnx_artifact, runs_a
 from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.pipeline.diagnosis import Compared
-from adaptrt.pipeline.embedding import EmbeddedPreprocessing, require_embeddable
+from adaptrt.pipeline.embedding import EmbeddedPreprocessing
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.names import name_inputs
 from adaptrt.pipeline.observer import Observer
@@ -23,11 +23,13 @@ from adaptrt.pipeline.preflight import require_images
 from adaptrt.pipeline.quantizing import read_images
 from adaptrt.pipeline.recognize import load_model
 from adaptrt.pipeline.reduced import ReducedPrecision
+from adaptrt.pipeline.spec_checks import require_convertible, require_decodable
 from adaptrt.pipeline.verification.extended import verify_extended
 from adaptrt.pipeline.verification.image_links import ImageLinks
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
 from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
+from adaptrt.quantities import counted
 from adaptrt.report import Report
 from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import ModelSpec
@@ -84,7 +86,9 @@ class ConversionJob:
             run = ReferenceRun(job=self.job, model=model)
             spec, reference = run.run(spec), run.runner
             read_images(self.job, spec, lambda: reference)
-            stage.note = f"{len(self.job.samples)} samples"
+            first = self.job.samples[0]
+            require_decodable(self.job.hooks, spec, first.inputs, first.reference)
+            stage.note = counted(len(self.job.samples), "sample")
             before = fingerprint(model)
             # running the model may leave state on it; that is not a modification
             cached = written_parts(changed(loaded, before))
@@ -188,21 +192,16 @@ class ConversionJob:
 
     def make_spec(self, model: nn.Module, decoder_options: dict[str, Any]) -> ModelSpec:
         spec = self.job.hooks.model_spec(self.job.ctx, model)
-        if spec.decoder is not None:
-            from adaptrt.specs.decoders import find_decoder
-
-            find_decoder(spec.decoder.name)  # a missing decoder should be reported before minutes are spent
         spec, warnings = self.job.request.shapes.apply(spec)
         for warning in warnings:
             self.job.warn(warning)
         spec = name_inputs(spec, self.job.request.input_names)
         spec = with_decoder_options(spec, decoder_options, self.job.hooks, self.job.request)
+        require_convertible(self.job.request, self.job.hooks, spec)
         if self.job.request.nms is not None:
-            from adaptrt.pipeline.graph_nms import appended_nms, require_nms
+            from adaptrt.pipeline.graph_nms import appended_nms
 
-            require_nms(self.job.request, spec)
             self.nms = appended_nms(self.job.request, spec)
-        require_embeddable(self.job, spec)
         return spec
 
     def exported_model(self, model: nn.Module, spec: ModelSpec) -> nn.Module:
@@ -232,7 +231,7 @@ class ConversionJob:
         else:
             with self.job.timed("link 1", verifying=True) as stage:
                 self.compare_patched(model, spec, found)
-                stage.note = f"{len(found)} patches" if found else "float32 instead of float64"
+                stage.note = counted(len(found), "patch", "patches") if found else "float32 instead of float64"
         self.job.ctx = replace(self.job.ctx, samples=tuple(sample.inputs for sample in self.job.samples))
         with applied(model, found):
             self.compare_export_context(model, spec)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from adaptrt.pipeline.job import Job
     from adaptrt.pipeline.verification.samples import Sample
+    from adaptrt.plugins.facade import Hooks
+    from adaptrt.request import Request
     from adaptrt.specs import ImageTransform
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 _OPTION = "--embed-preprocess"
 
 
-def require_embeddable(job: Job, spec: ModelSpec) -> None:
+def require_embeddable(request: Request, hooks: Hooks, spec: ModelSpec) -> None:
     """Reject ``--embed-preprocess`` for a model whose preprocessing is not a function of single pixels, before it is exported."""
-    if not job.request.embed_preprocess:
+    if not request.embed_preprocess:
         return
     if spec.image is None:
         raise UsageError(f"{_OPTION}: the model has no image input.", hint=f"Omit {_OPTION}.")
@@ -42,7 +44,7 @@ def require_embeddable(job: Job, spec: ModelSpec) -> None:
             f"{_OPTION}: input {spec.image.input!r} is {spec.input(spec.image.input).dtype}, not float32.",
             hint=f"Omit {_OPTION}.",
         )
-    if not job.hooks.only_core("preprocess"):
+    if not hooks.only_core("preprocess"):
         raise UsageError(
             f"{_OPTION}: a plugin preprocesses the images of this model, which a graph cannot repeat.",
             hint=f"Omit {_OPTION}, or the plugin that implements the hook preprocess.",

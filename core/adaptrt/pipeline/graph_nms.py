@@ -76,7 +76,9 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
     if not isinstance(decode, FromCandidates) or decode.layout is None:
         raise UsageError(
             f"--nms: decoder {name!r} is not supported in a graph: NMS requires boxes and scores in input pixels.",
-            hint="Omit --nms; adaptrt predict applies NMS after the network.",
+            hint="Omit --nms; adaptrt predict applies NMS after the network."
+            if isinstance(decode, FromCandidates)
+            else "Omit --nms.",
         )
     if (getattr(params, "min_size", None) or 0) > 0:
         raise UsageError(

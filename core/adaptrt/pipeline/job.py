@@ -251,6 +251,8 @@ class Job:
         if isinstance(found, (ExportError, VerificationError)):
             tried = self.ctx.failed_exporters if hasattr(self, "ctx") else ()
             found.hint = links.hint_with_hazards(links.hint_without(found.hint, tried), self.report.findings)
+            if self.report.link(2).status == "failed":
+                found.hint = links.hint_with_passes(found.hint, self.report.passes)
         if isinstance(found, AdaptrtError) and not isinstance(found, UsageError):
             found.hint = "\n".join(filter(None, [found.hint, self.earlier_files()])) or None
         hint = found.hint if isinstance(found, AdaptrtError) else None

@@ -13,7 +13,7 @@ from adaptrt.errors import AdaptrtError, PatchError, PluginError, VerificationEr
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.quantities import digits
-from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
+from adaptrt.report import Check, Finding, ImageRecord, Link, PassRecord, PredictionRecord
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.runners import Runner
 
@@ -109,6 +109,15 @@ def hint_with_hazards(hint: str | None, findings: Sequence[Finding]) -> str | No
     if not lines:
         return hint
     return f"Tracing recorded constants from the example inputs at {', '.join(lines[:3])}. {hint or ''}".strip()
+
+
+def hint_with_passes(hint: str | None, passes: Sequence[PassRecord]) -> str | None:
+    """The hint of a failed link 2, with the graph passes that plugins contributed: each of them may be the cause."""
+    added = [f"{one.name!r} of {one.plugin}" for one in passes if not one.plugin.startswith("core.")]
+    if not added:
+        return hint
+    what, it = ("The graph pass", "it") if len(added) == 1 else ("One of the graph passes", "them")
+    return f"{what} {', '.join(added)} may have changed the result: convert without {it} first. {hint or ''}".strip()
 
 
 def hint_of_inputs(options: Any) -> str:

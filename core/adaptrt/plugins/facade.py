@@ -319,10 +319,16 @@ class Hooks:
     def _label(self, plugin: str | None) -> str:
         return f"{plugin} ({self._sources.get(plugin, 'unknown distribution')})" if plugin else "A plugin"
 
+    def _wrappers(self, hook: str) -> set[str]:
+        return {one.plugin_name for one in getattr(self._manager.hook, hook).get_hookimpls() if one.wrapper}
+
     def _wrong(self, hook: str, wanted: str, got: Any, *, plugin: str | None = None) -> PluginError:
         who = plugin or self._recorder.answered(hook) or self._adapter
+        dropped = (
+            "A wrapper has to return the result of its yield. " if got is None and who in self._wrappers(hook) else ""
+        )
         description = "nothing" if got is None else f"{type(got).__name__} {str(got)[:80]!r}"
         return PluginError(
             f"{self._label(who)} must return {wanted} from {hook}, but returned {description}.",
-            hint=f"See the section {hook} of the hook reference.",
+            hint=f"{dropped}See the section {hook} of the hook reference.",
         )

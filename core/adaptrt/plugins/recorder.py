@@ -104,7 +104,7 @@ class Recorder:
     def _recorded_wrapper(
         self, hook: str, plugin: str, function: Callable[..., Any], collected: bool
     ) -> Callable[..., Any]:
-        """A wrapper counts as answering if it returns something other than the inner result."""
+        """A wrapper counts as answering if it returns something other than the inner result, or drops it."""
 
         def recorded(*args: Any) -> Generator[None, Any, Any]:
             started = time.perf_counter()
@@ -119,6 +119,8 @@ class Recorder:
                     result = _finished(wrapper.throw, error)
                 else:
                     result = _finished(wrapper.send, received)
+                if collected and result is None:
+                    raise RuntimeError("a wrapper must return the result of its yield, but this one returned nothing")
                 if collected and isinstance(result, (list, tuple)):
                     for part in result:  # what each implementation returned
                         self._attribute(part, plugin)
@@ -129,7 +131,7 @@ class Recorder:
                 raised = error
                 raise
             finally:
-                answered = result is not None and result is not received
+                answered = result is not received  # also one that dropped the result
                 self._note(HookCall(hook, plugin, time.perf_counter() - started, answered), result, raised)
 
         return recorded

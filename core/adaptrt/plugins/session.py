@@ -18,6 +18,7 @@ from adaptrt.errors import DependencyError, PluginError, did_you_mean
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, Candidate, find_candidates
 from adaptrt.plugins.facade import Hooks
 from adaptrt.plugins.marks import requires_calib
+from adaptrt.plugins.mistakes import import_place, signature_problem, unmarked_hooks
 from adaptrt.plugins.recorder import HookCall, Recorder
 from adaptrt.specs.installed import install_target
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 ADAPTER_HOOKS = ("adapter_options", "load_model")
+_MISMATCH = "does not match the hook specifications"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Session:
         """Register modules named in plugins.toml, in order, then installed extensions by name."""
         if settings_path is not None:
             for module in settings.plugins.modules:
-                self._register(_import_module(module, settings_path.parent), module, str(settings_path))
+                self._register(_import_module(module, settings_path), module, str(settings_path))
         by_name: dict[str, list[Candidate]] = {}
         for candidate in find_candidates(EXTENSIONS):
             if candidate.name in settings.plugins.disable:
@@ -142,7 +144,9 @@ class Session:
             try:
                 self._register(_load(candidates[0]), name, source)
             except PluginError as error:
-                self.warnings.append(f"Skipping extension {name}: {error.message}")
+                self.warnings.append(
+                    " ".join(filter(None, [f"Skipping extension {name}: {error.message}", error.hint]))
+                )
                 self.skipped.append(SkippedExtension(name, source, error.message))
 
     def require_current(self) -> None:
@@ -151,15 +155,22 @@ class Session:
             raise self.outdated[0]
 
     def _register(self, original: object, name: str, source: str, *, trusted: bool = False) -> None:
+        taken = self.sources.get(name)
+        if taken is not None:
+            raise PluginError(
+                f"{name} ({source}): a plugin of this name is active already, from {taken}.",
+                hint="Plugins need different names, also an adapter and an extension of one distribution.",
+            )
         plugin = self._recorder.stand_in(self._manager, original, name)
+        mismatch = None if trusted else signature_problem(self._manager, plugin)
+        if mismatch:
+            raise PluginError(f"{name} ({source}) {_MISMATCH}: {mismatch[0]}", hint=mismatch[1])
         try:
             self._manager.register(plugin, name)
         except (pluggy.PluginValidationError, ValueError) as error:
             if self._manager.get_plugin(name) is plugin:
                 self._manager.unregister(plugin)
-            raise PluginError(
-                f"{name} ({source}) does not match the hook specifications: {error}.".replace("\n", " ")
-            ) from error
+            raise PluginError(f"{name} ({source}) {_MISMATCH}: {error}.".replace("\n", " ")) from error
         if not trusted:
             problem = self._problem(plugin, is_adapter=self.adapter is not None and name == self.adapter.name)
             if problem:
@@ -170,6 +181,9 @@ class Session:
                 if renamed:
                     self.outdated.append(rejected)
                 raise rejected
+            unmarked = unmarked_hooks(original, len(self._manager.get_hookcallers(plugin) or []))
+            if unmarked:
+                self.warnings.append(f"{name} ({source}): {unmarked}")
         self.sources[name] = source
 
     def _problem(self, plugin: object, *, is_adapter: bool) -> tuple[str, str] | None:
@@ -246,12 +260,12 @@ def _load(candidate: Candidate) -> Any:
         ) from error
 
 
-def _import_module(name: str, folder: Path) -> ModuleType:
-    """A module by dotted name, or a ``.py`` file beside plugins.toml."""
+def _import_module(name: str, settings: Path) -> ModuleType:
+    """A module by dotted name, or a ``.py`` file beside the settings."""
     try:
         if not name.endswith(".py"):
             return importlib.import_module(name)
-        path = (folder / name).resolve()
+        path = (settings.parent / name).resolve()
         module_name = f"adaptrt_extension_{path.stem}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
@@ -260,8 +274,11 @@ def _import_module(name: str, folder: Path) -> ModuleType:
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        place = import_place(error)
         raise PluginError(
-            f"Module {name!r} of plugins.toml cannot be imported: {type(error).__name__}: {error}",
-            hint="Check its name, and that it is installed or next to plugins.toml.",
+            f"Module {name!r} of {settings.name} cannot be imported: {type(error).__name__}: {error}",
+            hint=f"Raised at {place}. Use --debug to show the full traceback."
+            if place
+            else f"Check its name, and that it is installed or next to {settings.name}.",
         ) from error
     return module

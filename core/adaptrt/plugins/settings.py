@@ -73,7 +73,10 @@ def read_settings(path: Path) -> Settings:
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}.") from error
+        hint = f'Write the name of the module into a TOML file: [plugins], then modules = ["{path.name}"]'
+        raise SettingsError(
+            f"{path} is not valid TOML: {error}.", hint=hint if path.suffix == ".py" else None
+        ) from error
     try:
         return _checked(content)
     except _ValueError as wrong:

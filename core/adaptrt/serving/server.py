@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRACE = 8.0  # seconds that requests in progress have when the server stops; `docker stop` kills a container after 10
+_WITH_CURL = "With curl: --data-binary @image.jpg"
 _CHUNK = 1 << 16
 _DRAINED = 1 << 30  # bytes of a rejected body that are read and discarded, so that its sender sees the answer
 _DIGITS = 20  # of a size; Python refuses to read thousands
@@ -190,6 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._respond()
 
+    def do_HEAD(self) -> None:
+        """As GET, without the body: load balancers ask for ``/health`` so."""
+        self._respond()
+
     def do_POST(self) -> None:
         self._respond()
 
@@ -218,8 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in routes:
             raise _RejectedError(HTTPStatus.NOT_FOUND, "Not found.", f"Available: {', '.join(routes)}")
         method, answer = routes[path]
-        if self.command != method:
-            raise _RejectedError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} requires {method}.")
+        if ("GET" if self.command == "HEAD" else self.command) != method:
+            hint = _WITH_CURL if path == "/predict" else ""
+            raise _RejectedError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} requires {method}.", hint)
         return answer(query)
 
     def _require_host(self) -> None:
@@ -289,11 +295,15 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RejectedError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "The body must be the image file itself, not a form.",
-                "With curl: --data-binary @image.jpg",
+                _WITH_CURL,
             )
         size = declared_size(self.headers.get("Content-Length", ""))
         if size is None or "Transfer-Encoding" in self.headers:
-            raise _RejectedError(HTTPStatus.LENGTH_REQUIRED, "The request has no Content-Length.")
+            raise _RejectedError(
+                HTTPStatus.LENGTH_REQUIRED,
+                "The request has no Content-Length.",
+                f"Send the image as a whole, not in chunks. {_WITH_CURL}",
+            )
         limit = self.server.options.max_body
         if size > limit:
             with suppress(_RejectedError):  # it did not arrive in time
@@ -340,7 +350,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         status = code.value if isinstance(code, HTTPStatus) else code

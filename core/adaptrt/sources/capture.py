@@ -112,7 +112,8 @@ class VideoSource:
         try:
             if not capture.isOpened():
                 raise ImageError(
-                    f"{self.name} cannot be opened as a video.", hint="OpenCV may lack its codec; convert it to H.264."
+                    f"{self.name} cannot be opened as a video.",
+                    hint="The file may be incomplete, or OpenCV lacks its codec: convert it to H.264.",
                 )
             self.fps = _frame_rate(capture)
             declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -96,7 +96,7 @@ class ModelSpec:
     def image_size(self) -> tuple[int, int]:
         """Height and width, in pixels, that images are resized to: the opt sizes of the image input."""
         if self.image is None:
-            raise ModelError("This model has no image input.", hint="Pass arrays by input name.")
+            raise _no_image_input()
         height, width, _ = self._image_axes()
         return height.opt, width.opt
 
@@ -104,7 +104,7 @@ class ModelSpec:
     def image_channels(self) -> int:
         """Channels of the image input: 3 for RGB, 1 for gray, any other number for bands."""
         if self.image is None:
-            raise ModelError("This model has no image input.", hint="Pass arrays by input name.")
+            raise _no_image_input()
         return self._image_axes()[2].opt
 
     @property
@@ -155,6 +155,14 @@ def _refuse_later(text: str | bytes) -> None:
             f"The spec in this file has version {version}; this version of adaptrt reads up to {ModelSpec.version}.",
             hint="Update: pip install -U adaptrt",
         )
+
+
+def _no_image_input() -> ModelError:
+    return ModelError(
+        "This model has no image input: its spec has no image transform.",
+        hint="Pass arrays by input name (on the command line: adaptrt run FILE --inputs arrays.npz); an adapter for images "
+        "declares ModelSpec(image=ImageTransform()).",
+    )
 
 
 def _by_name(tensors: tuple[T, ...], name: str, kind: str) -> T:

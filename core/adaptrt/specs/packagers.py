@@ -52,7 +52,8 @@ class Packager(Protocol):
     """Writes files for another program; found by name under the entry-point group ``adaptrt.packagers``.
 
     ``options`` is a frozen dataclass, or ``None``. Each of its fields becomes an option of the command: a ``bool`` is a flag,
-    ``metadata`` has ``help``, and may have ``metavar`` and ``choices``.
+    ``metadata`` has ``help``, and may have ``metavar`` and ``choices``. A packager that writes nothing of ``request.sample`` may say
+    so with ``uses_sample = False``: its command then has no ``--image``.
     """
 
     name: str

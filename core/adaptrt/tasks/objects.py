@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from adaptrt.errors import ModelError, UsageError, did_you_mean
-from adaptrt.predictions import Detections
+from adaptrt.predictions import Detections, name_in_text
 from adaptrt.specs.tasks import Found, Task
 from adaptrt.tasks.arrays import INTEGERS, malformed_array, malformed_labels
 from adaptrt.tasks.exports import csv_file
@@ -37,7 +37,7 @@ class ObjectTask(Task[D], Generic[D]):
     rows = "detections"
 
     def describe(self, prediction: D) -> str:
-        names = [prediction.name(index) for index in range(len(prediction))]
+        names = [name_in_text(prediction.name(index)) for index in range(len(prediction))]
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
     def above(self, prediction: D, score: float) -> D:

@@ -114,6 +114,15 @@ def test_the_page_of_a_report_is_answered_with_the_report(adaptrt: Any, page: st
     assert "next to it: --config 'my models/" in adaptrt("convert", "--config", page).err
 
 
+def test_a_value_that_the_option_does_not_have_names_the_file(adaptrt: Any) -> None:
+    Path("conversion.toml").write_text('source = "best.pt"\nverify = "fast"\nopset = "new"\n')
+    result = adaptrt("convert", "--config", "conversion.toml", "--opset", "17")
+    assert "Error: Invalid value for verify in conversion.toml: 'fast' is not one of" in result.err
+    result = adaptrt("convert", "--config", "conversion.toml", "--verify", "quick")
+    assert "Error: Invalid value for opset in conversion.toml: 'new' is not a valid integer" in result.err
+    assert "for '--opset':" in adaptrt("convert", "--config", "conversion.toml", "--verify", "none", "--opset", "x").err
+
+
 def test_a_missing_file_is_an_error(adaptrt: Any) -> None:
     result = adaptrt("convert", "--config", "missing.toml")
     assert result.code == 2

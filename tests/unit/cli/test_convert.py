@@ -216,6 +216,29 @@ def test_a_class_that_the_model_lacks_is_no_default_of_its_file(adaptrt: Any, ti
     assert adaptrt("convert", "detector", "-a", tiny, "--set", "classes=green,0", "--dry-run", "-v", "-q").code == 0
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run", "-v")], ids=["convert", "dry-run -v"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("classifier", "--nms"), "--nms: decoder 'classify' is not supported in a graph"),
+        (
+            ("two_inputs", "--embed-preprocess"),
+            "--embed-preprocess: the model has no image input.\nOmit --embed-preprocess.",
+        ),
+        (("two_inputs", "--image"), "--image: the model has no image input.\nOmit --image."),
+    ],
+)
+def test_what_this_model_does_not_support_is_refused_before_it_runs(
+    adaptrt: Any, tiny: str, image: Path, words: tuple[str, ...], said: str, dry: tuple[str, ...]
+) -> None:
+    given = (*words, image) if words[1] == "--image" else words
+    result = adaptrt("convert", given[0], "--adapter", tiny, *given[1:], *dry)
+    assert result.code == 2
+    assert said in result.err
+    assert "Run the reference" not in result.err
+    assert files() == []
+
+
 def test_an_option_of_another_decoder_is_refused_by_the_verbose_plan(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "top_k=3", "--dry-run", "-v")
     assert result.code == 2

@@ -27,6 +27,13 @@ def test_the_list_of_commands_is_grouped(adaptrt: Any) -> None:
     assert all(f"  {name} " in text for name in COMMANDS.core_names())
 
 
+def test_only_packages_with_a_warm_up_sample_take_an_image_for_it(adaptrt: Any) -> None:
+    assert "--image" not in adaptrt("package", "deepstream", "--help").out
+    assert "--image" not in adaptrt("package", "runtime", "--help").out
+    refused = adaptrt("package", "runtime", "best.onnx", "-o", "out", "--image", "a.jpg")
+    assert "No such option '--image'" in refused.err
+
+
 @pytest.mark.parametrize("name", leaves())
 def test_every_command_says_what_it_does(adaptrt: Any, name: str) -> None:
     result = adaptrt(*name.split(), "--help")

@@ -43,7 +43,7 @@ def test_files_and_what_to_do_next(adaptrt: Callable[..., Any], tmp_path: Path) 
     [
         ("MyNet", "is not a valid adapter name", "mynet"),
         ("../mynet", "is not a valid adapter name", "mynet"),
-        ("1net", "is not a valid adapter name", "net"),
+        ("1net", "is not a valid adapter name", "a letter first: my-1net"),
         ("swin", "already exists in adaptrt-timm", "swin-2"),
     ],
 )

@@ -150,6 +150,7 @@ def test_an_interrupt_leaves_a_whole_video(adaptrt: Any, converted: Converted, m
     assert result.code == 130
     assert frames_in(Path("predictions/clip.mp4")) == 3
     assert [path.name for path in Path("predictions").iterdir()] == ["clip.mp4"]
+    assert result.out.splitlines()[-1] == "Written: predictions/clip.mp4"
 
 
 def test_a_camera(adaptrt: Any, converted: Converted, camera: Camera) -> None:

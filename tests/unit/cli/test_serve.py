@@ -44,7 +44,7 @@ class Server(NamedTuple):
         finally:
             connection.close()
         kind = response.headers["Content-Type"]
-        content = json.loads(data) if kind == "application/json" else data
+        content = json.loads(data) if data and kind == "application/json" else data
         return Answer(response.status, content, dict(response.headers))
 
     def predict(self, image: Path, query: str = "") -> Answer:
@@ -126,11 +126,14 @@ def test_a_server_answers_like_predict_and_keeps_its_limits(
     assert many.status == 400
     assert many.content["error"]["message"].endswith(" is too large: the maximum is 20,000 pixels.")
 
-    assert server.ask("GET", "/predict").status == 405
+    wrong = server.ask("GET", "/predict")
+    assert (wrong.status, wrong.content["error"]["hint"]) == (405, "With curl: --data-binary @image.jpg")
+    assert [server.ask("HEAD", path).status for path in ("/health", "/predict", "/other")] == [200, 405, 404]
     assert server.ask("GET", "/other").status == 404
     assert server.ask("PUT", "/predict", b"x").status == 501
     assert server.ask("GET", "/health", headers={"Host": "attacker.example"}).status == 403
-    assert server.ask("POST", "/predict", headers={"Transfer-Encoding": "chunked"}).status == 411
+    chunked = server.ask("POST", "/predict", headers={"Transfer-Encoding": "chunked"})
+    assert (chunked.status, chunked.content["error"]["hint"][:20]) == (411, "Send the image as a ")
     assert server.predict(image)[:2] == (200, whole[0]), "it still answers"
 
     text = server.ask("GET", "/metrics")

@@ -205,3 +205,15 @@ def test_exporters_are_kept_quiet_and_logging_comes_back(
     assert not recwarn.list
     assert logger.level == level
     assert sys.stdout is not None
+
+
+def test_long_messages_of_torch_are_cut(tmp_path: Path) -> None:
+    class Long(nn.Module):
+        def forward(self, x: Any) -> Any:
+            raise ValueError("no: " + "4*Min(300, u0) + " * 100)
+
+    spec = ModelSpec((InputSpec("x", ((Dim.fixed(1), Dim.fixed(4)),)),))
+    with pytest.raises(ExportError, match=r"ValueError: no: 4\*Min") as caught:
+        export_onnx(Long(), {"x": torch.ones(1, 4)}, spec, tmp_path / "x.onnx", exporter="torchscript", opset=17)
+    assert caught.value.message.endswith(" ...")
+    assert len(caught.value.message) < 600

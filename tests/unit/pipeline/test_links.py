@@ -13,12 +13,13 @@ from adaptrt.pipeline.links import (
     compare_predictions,
     found_nothing,
     guarded,
+    hint_with_passes,
     image_record,
     record_link,
     record_prediction,
 )
 from adaptrt.predictions import Detections, Predictions
-from adaptrt.report import Check, ImageRecord, Link
+from adaptrt.report import Check, ImageRecord, Link, PassRecord
 from adaptrt.specs import InputSpec, ModelSpec, task_named
 
 SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect")
@@ -94,6 +95,20 @@ def test_what_does_not_run_fails_its_link() -> None:
         raise RuntimeError("boom")
     with pytest.raises(KeyboardInterrupt), guarded(link()):
         raise KeyboardInterrupt
+
+
+def test_passes_of_plugins_are_named_first() -> None:
+    core, mine = (
+        PassRecord(name, "r", plugin, 2, 1, 0.0)
+        for name, plugin in (("fold", "core.conversion"), ("forget", "wrong.py"))
+    )
+    assert hint_with_passes("Try.", [core]) == "Try."
+    assert hint_with_passes("Try.", [core, mine]) == (
+        "The graph pass 'forget' of wrong.py may have changed the result: convert without it first. Try."
+    )
+    assert (hint_with_passes(None, [mine, mine]) or "").startswith(
+        "One of the graph passes 'forget' of wrong.py, 'forget'"
+    )
 
 
 def detections(*boxes: Sequence[float], labels: Sequence[int] = (), scores: Sequence[float] = ()) -> Detections:

@@ -97,6 +97,7 @@ def test_values_and_limits_have_their_unit() -> None:
         ("export", "Export to ONNX"),
         ("link 2", "Link 2: ONNX Runtime vs. reference"),
         ("link 9", "Link 9"),
+        ("nms vs. numpy", "NMS vs. NumPy"),
         ("dance", "Dance"),
     ],
 )

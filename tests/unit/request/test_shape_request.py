@@ -1,5 +1,6 @@
 """Shapes asked for, applied to the shapes an adapter declares."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -230,3 +231,12 @@ def test_opsets_that_are_too_old() -> None:
 def test_parsed_shapes_stay_what_they_are_without_a_stride() -> None:
     spec = ModelSpec((InputSpec("x", (parse_shape("N:1..8x10"),)),))
     assert ShapeRequest().apply(spec) == (spec, [])
+
+
+@pytest.mark.parametrize(("shape", "got"), [("1..4x640x640x3", "640"), ("1x1..3x640x640", "1..3@3")])
+def test_a_whole_shape_with_other_channels_is_refused(shape: str, got: str) -> None:
+    with pytest.raises(ShapeError, match=rf"images of this model have 3 channels; got {re.escape(got)}\.") as caught:
+        ShapeRequest(shapes=parse_shapes([f"images={shape}"])).apply(SPEC)
+    assert caught.value.hint == (
+        "The order is batch x channels x height x width, for example images=1..16@8x3x640x640."
+    )

@@ -233,3 +233,9 @@ def test_agreement_is_held_to_the_precision(task: str, precision: str) -> None:
     assert all(metric.task == task for metric in metrics)
     assert task_named(task).agreement(FOUND[task], moved(task))
     assert task_named(task).agreement(nothing(task), nothing(task))
+
+
+def test_classes_without_names_are_not_read_as_counts() -> None:
+    found = Segments(BOXES, SCORES, LABELS, (), MASKS, SIZE)
+    assert task_named("segment").describe(found) == "1 class 1, 1 class 0"
+    assert task_named("segment").describe(FOUND["segment"]) == "1 ../dog, 1 cat"

@@ -162,7 +162,7 @@ def test_how_much_is_tried() -> None:
     spec = spec_of("B:1..8@4x5")
     assert invariance(spec, invariant, samples(2, 1, 5)) == ([True], "batches 2, 3, 4, 8")
     assert invariance(spec, leaky, samples(2, 1, 5)) == ([False], "batches 2, 3, 4, 8")
-    assert invariance(spec, invariant, samples(2, 1, 5), "quick") == ([True], "batches 2")
+    assert invariance(spec, invariant, samples(2, 1, 5), "quick") == ([True], "batch 2")
     assert invariance(spec_of("1x5"), invariant, samples(2, 1, 5)) == (
         [],
         "batch invariance does not apply: the batch is fixed at 1",
@@ -170,7 +170,7 @@ def test_how_much_is_tried() -> None:
     assert invariance(spec_of("4x5"), leaky, samples(2, 4, 5)) == ([False], "batch 4 with other batch items")
     assert invariance(spec_of("B:2..8x5"), leaky, samples(2, 2, 5)) == ([False], "batches 3, 4, 8")
     assert invariance(spec_of("B:2..8x5"), invariant, samples(2, 2, 5)) == ([True], "batches 3, 4, 8")
-    assert invariance(spec_of("B:2..8x5"), pairs, samples(2, 2, 5), "quick") == ([False], "batches 3")
+    assert invariance(spec_of("B:2..8x5"), pairs, samples(2, 2, 5), "quick") == ([False], "batch 3")
     assert invariance(spec_of("4x5"), invariant, samples(1, 4, 5)) == (
         [],
         "batch invariance was not checked: it requires at least two samples",
@@ -183,7 +183,7 @@ def test_large_batches_are_left_out_when_they_take_too_long(monkeypatch: pytest.
     monkeypatch.setattr(verification, "BATCH_BUDGET", 0.0)
     passed, note = invariance(spec_of("B:1..8@4x5"), invariant, samples(2, 1, 5))
     assert passed == [True]
-    assert note == "batches 2; batches 3, 4, 8 skipped: time budget of 0 s exceeded"
+    assert note == "batch 2; batches 3, 4, 8 skipped: time budget of 0 s exceeded"
 
 
 def test_shapes_of_samples() -> None:

@@ -13,7 +13,7 @@ from adaptrt.pipeline.links import record_link
 from adaptrt.pipeline.verification.frozen_sizes import hint_of, moved_sizes, naming_frozen_sizes
 from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_sizes
 from adaptrt.pipeline.verification.selected import check_selected, is_selected
-from adaptrt.quantities import digits
+from adaptrt.quantities import counted, digits
 from adaptrt.report import Check, Link
 from adaptrt.request import Verify
 from adaptrt.specs import ModelSpec, Precision
@@ -213,7 +213,8 @@ def check_batch_invariance(
     leeways = [leeway_of(sample, spec, precision or FP32) for sample in alike_samples]
     rows, rows_alone, row_leeways = split_rows(inputs, outputs, leeways, spec)
     checks, ignored = check_batches(run, rows, rows_alone, spec, tried, precision, row_leeways)
-    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", skipped, _ignored(ignored), note]))
+    batches = f"batch{'es' if len(tried) > 1 else ''} {', '.join(map(str, tried))}"
+    return checks, "; ".join(filter(None, [batches, skipped, _ignored(ignored), note]))
 
 
 def _with_shared(sample: Sample, shared: Mapping[str, NDArray[Any]]) -> Sample:
@@ -225,5 +226,4 @@ def _with_shared(sample: Sample, shared: Mapping[str, NDArray[Any]]) -> Sample:
 
 
 def _ignored(rows: int) -> str:
-    plural = "s" if rows > 1 else ""
-    return f"{rows} row{plural} of batches skipped: the reference is unstable there" if rows else ""
+    return f"{counted(rows, 'row')} of batches skipped: the reference is unstable there" if rows else ""

@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptrt.contributions import Metric
 from adaptrt.errors import ModelError
-from adaptrt.predictions import Classification
+from adaptrt.predictions import Classification, name_in_text
 from adaptrt.specs.tasks import Found, Task
 from adaptrt.tasks.arrays import INTEGERS, malformed_array, malformed_labels
 from adaptrt.tasks.classify.scoring import ClassScoring
@@ -34,7 +34,7 @@ class Classify(Task[Classification]):
     whole_image = True
 
     def describe(self, prediction: Classification) -> str:
-        return f"{prediction.name(0)} {prediction.scores[0]:.3f}" if len(prediction) else "nothing"
+        return f"{name_in_text(prediction.name(0))} {prediction.scores[0]:.3f}" if len(prediction) else "nothing"
 
     def draw(self, image: ImageArray, prediction: Classification) -> ImageArray:
         from adaptrt.tasks.classify.drawing import draw_classes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.predictions import SemanticMap
+from adaptrt.predictions import SemanticMap, name_in_text
 from adaptrt.specs.tasks import Found, Task
 from adaptrt.tasks.arrays import malformed_array, malformed_labels
 from adaptrt.tasks.exports import csv_file
@@ -37,7 +37,10 @@ class Semantic(Task[SemanticMap]):
 
     def describe(self, prediction: SemanticMap) -> str:
         areas, pixels = prediction.areas(), prediction.labels.size
-        named = [f"{prediction.name(label)} {count / pixels:.1%}" for label, count in list(areas.items())[:NAMED]]
+        named = [
+            f"{name_in_text(prediction.name(label))} {count / pixels:.1%}"
+            for label, count in list(areas.items())[:NAMED]
+        ]
         more = [f"{len(areas) - NAMED} more"] if len(areas) > NAMED else []
         return ", ".join([*named, *more])
 

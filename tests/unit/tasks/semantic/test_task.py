@@ -33,7 +33,7 @@ def test_what_is_found() -> None:
     assert TASK.describe(found) == "background 50.0%, red 50.0%"
     assert TASK.data(found)["areas"][1] == {"label": "red", "class": 1, "pixels": 200, "share": 0.5}
     many = SemanticMap(np.arange(7, dtype=np.uint8)[None].repeat(2, 0), ("a",))
-    assert TASK.describe(many) == "a 14.3%, 1 14.3%, 2 14.3%, 3 14.3%, 4 14.3%, 2 more"
+    assert TASK.describe(many) == "a 14.3%, class 1 14.3%, class 2 14.3%, class 3 14.3%, class 4 14.3%, 2 more"
     scored = SemanticMap(found.labels, NAMES, np.array([0.5, 0.75, 0], np.float32))
     assert TASK.data(scored)["areas"][1]["score"] == 0.75
 

@@ -381,8 +381,8 @@ def test_a_model_that_gives_no_number() -> None:
 
 
 def test_a_model_that_fails_on_these_shapes() -> None:
-    with pytest.raises(adaptrt.ModelError, match="The model itself fails on images") as caught:
-        convert("classifier", shape="images=1x4x32x32")
+    with pytest.raises(adaptrt.ModelError, match="The model itself fails on a") as caught:
+        convert("two_inputs", shape=["a=2x5", "b=2x4"])
     assert "shape" in (caught.value.hint or "")
 
 

@@ -190,7 +190,7 @@ def quantize(ctx, onnx_path, spec, precision):
 
 
 def test_int8_without_a_plugin_that_quantizes(convert_with: Convert) -> None:
-    with pytest.raises(UsageError, match="int8 needs images"):
+    with pytest.raises(UsageError, match='precision="int8" needs images'):
         convert_with(precision="int8", target="10", verify="none")
 
 
@@ -200,7 +200,7 @@ def test_int8_with_a_plugin_that_does_not_answer(convert_with: Convert) -> None:
 def quantize(ctx, onnx_path, spec, precision):
     return None
 """
-    with pytest.raises(BuildError, match="int8 needs a graph with QuantizeLinear"):  # core's default
+    with pytest.raises(BuildError, match='precision="int8" needs a graph with QuantizeLinear'):  # core's default
         convert_with(silent, precision="int8", target="10", verify="none")
 
 
@@ -382,7 +382,8 @@ def test_an_extension_cannot_load_models(convert_with: Convert) -> None:
         """
     )
     assert report.warnings == [
-        "Skipping extension ext: ext (adaptrt-ext 1.0): load_model is called on the adapter only."
+        "Skipping extension ext: ext (adaptrt-ext 1.0): load_model is called on the adapter only. "
+        "Remove it, or register the plugin as an adapter."
     ]
 
 

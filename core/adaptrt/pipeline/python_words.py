@@ -38,7 +38,7 @@ _FIELDS: Mapping[str, tuple[str, str, str]] = {
 """Fields of the object that an argument takes, and its class."""
 _LISTS = ("input_names", "output_names")  # text is one name there
 _WORDS = "auto|dynamo|torchscript|none|quick|full|verified|onnx|engine|rtx|batch|hw|cluster|efficient|converged|same-cc"
-_PART = r"[^\s,;)]*[^\s,;.)]"
+_PART = r"[^\s,;)]*[^\s,;.:)]"
 _TOKEN = rf"{_PART}(?:,{_PART})*"
 _VALUE = (
     rf"'[^']*'|(?:{_WORDS})(?![\w,/=-]|\.\w)|(?=\S*[\d=/:|*+_]|[A-Z]{{2,}}|[^\s,;.)]+[,.]\w|\w+(?:[.,;)\n]|$)){_TOKEN}"

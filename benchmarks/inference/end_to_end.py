@@ -8,8 +8,8 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 
 - ``alone``: the file on inputs that lie where it reads them: no copies, no pre- and postprocessing
 - ``bus``: copies from page-locked memory to the GPU and back (of numpy on a CPU), memory of the host, ways for an image
-- ``calls``: batch 1 as latency of a call (median), 8 and 32 as steady throughput of a stream (mean), of drawn images of 720p, 1080p and
-  4K in pageable, page-locked and GPU memory
+- ``calls``: batch 1 as latency of a call (median), 8 and 32 as steady throughput of a stream (mean; the median of three), of drawn images of
+  720p, 1080p and 4K in pageable, page-locked and GPU memory, in turns with the file alone
 - ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
 - ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone, also with
   the copies that an image in pageable memory needs
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -44,7 +45,7 @@ from adaptrt.pipeline.load import Model
 from adaptrt.specs.runners import AllocatesInputs
 from benchmarks.common.results import machine, table, use_fixtures
 from benchmarks.inference import transports
-from benchmarks.inference.thread_rates import rates, with_copies
+from benchmarks.inference.thread_rates import TURNS, rates, with_copies
 
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.placed_images import Placed
@@ -53,6 +54,7 @@ SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 BATCHES, MEMORIES = (1, 8, 32), ("pageable", "pinned", "device")
 TARGETS = {"device": 1.3, "pinned": 1.5, "pageable": 1.5}
 LATENCY_TARGET, SLACK = 2.0, 1.2
+DRAINING = 8  # batches at the end of a stream, which nothing follows
 STAGES = ("alone", "bus", "calls", "jpeg", "threads", "peers", "memory", "report")
 Call = Callable[[], Any]
 
@@ -108,12 +110,12 @@ def drawn(size: tuple[int, int], count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(cv2.resize(image, size[::-1])[..., ::-1]) for image in images]
 
 
-def seconds_of(call: Call, work: Work, least: int = 5) -> list[float]:
-    """Of each call, for ``--seconds``, after some that do not count."""
+def seconds_of(call: Call, work: Work, least: int = 5, most: float = math.inf) -> list[float]:
+    """Of each call, for ``--seconds``, at most ``most``, after some that do not count."""
     for _ in range(3):
         call()
     times: list[float] = []
-    until = time.perf_counter() + work.options.seconds
+    until = time.perf_counter() + min(work.options.seconds, most)
     while len(times) < least or time.perf_counter() < until:
         started = time.perf_counter()
         call()
@@ -152,13 +154,17 @@ def of_file(work: Work, batch: int) -> dict[str, float]:
     call, last = file_alone(work, batch)
     found = milliseconds(seconds_of(lambda: last(call()), work))
     if work.gpu:
-        count = max(int(1e3 * work.options.seconds / found["p50"]), 20)
-        started = time.perf_counter()
-        for _ in range(count):
-            outputs = call()
-        last(outputs)
-        found["steady"] = 1e3 * (time.perf_counter() - started) / count
+        found["steady"] = steady(call, last, max(int(1e3 * work.options.seconds / found["p50"]), 20))
     return found
+
+
+def steady(call: Call, last: Callable[[Any], None], count: int) -> float:
+    """Milliseconds of one of many calls that follow each other without waiting."""
+    started = time.perf_counter()
+    for _ in range(count):
+        outputs = call()
+    last(outputs)
+    return 1e3 * (time.perf_counter() - started) / count
 
 
 def file_alone(work: Work, batch: int) -> tuple[Call, Callable[[Any], None]]:
@@ -201,7 +207,24 @@ def calls(work: Work) -> None:
             images = work.images(size, memory, 8)
             for batch in work.batches:
                 name = f"calls {size} {memory} {batch}"
-                work.once(name, lambda: of_images(work, images, batch))  # noqa: B023
+                work.once(name, lambda: beside_file(work, images, batch))  # noqa: B023
+
+
+def beside_file(work: Work, images: list[Any], batch: int) -> dict[str, Any]:
+    """``of_images`` and the file alone, in turns: ``alone`` is its median, or on a GPU the time of one of many calls."""
+    call, last = file_alone(work, batch)
+    if batch == 1:
+        found = turns({"call": lambda: work.model(images[0]), "alone": lambda: last(call())}, work)
+        boxes = len(work.model(images[0])[0])  # type: ignore[arg-type]
+        return {**found["call"], "alone": found["alone"]["p50"], "boxes": boxes}
+    streams, alone = [], []
+    for _ in range(TURNS):
+        once = milliseconds(seconds_of(lambda: last(call()), work, most=0.1))["p50"]
+        count = max(int(1e3 * work.options.seconds / TURNS / once), 20)
+        alone.append(min(once, steady(call, last, count)) if work.gpu else once)
+        streams.append(of_images(work, images, batch))
+    found = streams[int(np.argsort([one["mean"] for one in streams])[len(streams) // 2])]
+    return {**found, "alone": float(np.median(alone)), "means": [one["mean"] for one in streams]}
 
 
 def of_images(work: Work, images: list[Any], batch: int, model: Model | None = None) -> dict[str, float]:
@@ -219,14 +242,14 @@ def stream(work: Work, images: list[Any], model: Model) -> dict[str, float]:
     pipeline, spec = model._pipeline, model.spec
 
     def batches() -> Iterator[list[Any]]:
-        for _ in range(work.options.stream + warm):
+        for _ in range(work.options.stream + warm + DRAINING):
             yield images
 
     ends, boxes = [], 0
     for result in pipeline.results(batches(), spec):
         ends.append(time.perf_counter())
         boxes = sum(map(len, result.predictions))  # type: ignore[arg-type]
-    steps = np.diff(ends[warm - 1 :])
+    steps = np.diff(ends[warm - 1 : -DRAINING])
     return {**milliseconds(list(steps)), "mean": 1e3 * float(steps.mean()), "boxes": boxes}
 
 
@@ -419,7 +442,7 @@ def judged(kept: Mapping[str, Any], name: str, found: Any) -> list[Any] | None:
         return None
     size, place, batch = parts[0], parts[1], int(parts[2])
     alone = kept[f"alone_{batch}"]
-    least = alone["p50"] if batch == 1 else min(alone["p50"], alone.get("steady", alone["p50"]))
+    least = found.get("alone") or (alone["p50"] if batch == 1 else min(alone["p50"], alone.get("steady", alone["p50"])))
     transport = kept.get(f"transport_{size}", {}).get(place, {"call": 0.0, "image": 0.0})
     bound = least + transport["call"] if batch == 1 else max(least, batch * transport["image"])
     target = least * (LATENCY_TARGET if batch == 1 else TARGETS[place])
@@ -448,7 +471,7 @@ def main() -> None:
     parser.add_argument("--memories", nargs="+", choices=MEMORIES, default=MEMORIES)
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2, 4, 8), help="of the stage threads")
     parser.add_argument("--lines", type=Path, help="append each measurement to this file too, as a line of JSON")
-    parser.add_argument("--stream", type=int, default=60, help="batches of a stream")
+    parser.add_argument("--stream", type=int, default=240, help="batches of a stream")
     parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
     work = Work(parser.parse_args())
     stages: dict[str, Callable[[Work], None]] = {

@@ -20,8 +20,8 @@ from adaptrt.json_text import json_text
 from adaptrt.pipeline.processing import spec_with_params
 from adaptrt.quantities import file_size
 from adaptrt.serving.batching import Batcher, StoppingError
-from adaptrt.serving.deadline import DeadlineReader
 from adaptrt.serving.metrics import CONTENT_TYPE, Metrics
+from adaptrt.socket_deadline import DeadlineReader
 from adaptrt.specs import task_named
 from adaptrt.version import __version__
 

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from adaptrt.serving.deadline import DeadlineReader
 from adaptrt.serving.server import declared_size
+from adaptrt.socket_deadline import DeadlineReader
 
 
 @pytest.mark.parametrize(

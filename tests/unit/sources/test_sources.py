@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -279,11 +281,27 @@ def server(tmp_path: Path) -> Iterator[str]:
             super().__init__(*args, directory=str(folder))
 
         def do_GET(self) -> None:
+            if self.path.startswith("/slow"):
+                return self.trickle(body=self.path == "/slow.png")
+            if self.path == "/announced.png":
+                self.send_response(200)
+                self.send_header("Content-Type", "image/png")
+                self.send_header("Content-Length", str(1 << 40))
+                return self.end_headers()
             if self.path != "/away":
                 return super().do_GET()
             self.send_response(302)
             self.send_header("Location", "ftp://127.0.0.1/a.png")
             return self.end_headers()
+
+        def trickle(self, *, body: bool) -> None:
+            """A byte now and then, of the body or of a header, for much longer than any limit."""
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n" + (b"\r\n" if body else b"X-Pad: "))
+            with suppress(OSError):  # until the client closes the connection
+                for _ in range(1000):
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                    time.sleep(0.05)
 
         def log_message(self, *_: Any) -> None: ...
 
@@ -309,6 +327,9 @@ def test_urls_of_images_and_videos(server: str) -> None:
         ("/away", {}, "is not an http or https URL"),
         ("/a.png", {"url_bytes": 10}, "is larger than"),
         ("/a.png", {"url_seconds": 1e-9}, "took longer|cannot be downloaded"),
+        ("/announced.png", {}, "is larger than 1024 MiB"),
+        ("/slow.png", {"url_seconds": 0.4}, "took longer than 0.4 s"),
+        ("/slow-headers.png", {"url_seconds": 0.4}, "took longer than 0.4 s"),
         ("/list.bin", {}, "/list.bin is not an image that OpenCV can read"),
     ],
 )
@@ -320,7 +341,9 @@ def test_urls_that_are_refused_leave_nothing(
     own = tmp_path / "temporary"
     own.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(own))
+    started = time.monotonic()
     ((frame,),) = read(server + path, **options)
+    assert time.monotonic() - started < 20  # the slow answers take 50 s
     assert frame.error is not None
     import re
 

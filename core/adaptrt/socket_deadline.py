@@ -1,4 +1,4 @@
-"""Reading a request within a time limit: a timeout of the socket begins anew with every byte."""
+"""Reading from a connection within a time limit: a timeout of the socket begins anew with every byte."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         left = self._deadline - self._clock()
         if left <= 0:
-            raise TimeoutError("the request did not arrive in time")
+            raise TimeoutError("it did not arrive in time")
         own = self._connection.gettimeout()
         self._connection.settimeout(left)
         try:

@@ -46,7 +46,7 @@ def run(runner, spec, images):
     assert batch is not None, runner.warnings
     metas = [batch.take(index, image) or batch.write(index, image) for index, image in enumerate(images)]
     batch.fill(len(images))
-    return runner.run_images(batch)["output0"], metas
+    return runner.start_images(batch).result()["output0"], metas
 
 
 def in_memory(kind, runner, image, on_device):

@@ -91,8 +91,8 @@ def bench(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     """Measure latency and throughput of FILES side by side.
 
     Files are ONNX files, engines or other built files, or one of the words eager and compile: the model that a file was converted from, as it is
-    and with torch.compile. They take turns in one process. The call on decoded images, the file alone and preprocessing are measured
-    separately.
+    and with torch.compile. They take turns in one process. The call on decoded images, the file alone (an engine also without copies
+    to and from the GPU) and preprocessing are measured separately.
     """
     from adaptrt.cli.output import echo, echo_json_text, redirect_stdout_to_stderr
     from adaptrt.cli.progress import Bars

@@ -17,9 +17,8 @@ def benchmark_lines(found: Benchmark) -> list[str]:
     head = ["file", "measured", "batch", "threads", "p50 ms", "p90 ms", "p99 ms", "images/s"]
     rows = []
     for row in found.rows:
-        for what, measured in (("call", row.call), ("file alone", row.file)):
-            if measured is not None:
-                rows.append([row.form, what, str(row.batch), str(row.threads), *_times(measured)])
+        for what, measured in row.measured():
+            rows.append([row.form, what, str(row.batch), str(row.threads), *_times(measured)])
         for what, spent in (("preprocessing", row.preprocess), ("postprocessing", row.postprocess)):
             if spent is not None:
                 rows.append([row.form, what, str(row.batch), str(row.threads), number(spent), "", "", ""])

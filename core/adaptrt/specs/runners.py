@@ -168,6 +168,15 @@ class MeasuresPeak(Protocol):
 
 
 @runtime_checkable
+class CallsOnDevice(Protocol):
+    """A runner whose file can be measured without copies to and from its device."""
+
+    def device_call(self, inputs: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
+        """A call on copies of the inputs in the device's memory, which leaves the outputs there and waits for them."""
+        ...
+
+
+@runtime_checkable
 class TimesLayers(Protocol):
     """A runner that measures the layers of its file."""
 

@@ -311,3 +311,29 @@ def test_the_source_model_with_torch_compile(
     assert result.code == 4
     assert "torch.compile failed" in result.err
     assert "no compiler" in result.err
+
+
+def test_a_file_that_runs_on_a_device_is_also_measured_there(
+    adaptrt: Any, on_gpu: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the copies of inputs and outputs; its share of the physical limit is of this time."""
+    inputs = []
+
+    def device_call(self: Any, given: Any) -> Any:
+        inputs.append({name: array.shape for name, array in given.items()})
+        return lambda: self.run(given) and None
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "device_call", device_call, raising=False)
+    files = ("half.copy.bin", "full.copy.bin")
+    found = adaptrt("bench", *files, *QUICK, "--json").json
+    half, _ = found["rows"]
+    assert half["device"]["calls"] > 0
+    assert half["limit_share"] == pytest.approx(half["limit"] / half["device"]["p50"])
+    assert inputs[0] == inputs[1] != {}
+    assert [one["what"] for one in found["comparisons"]] == ["file alone", "on device", "call"]
+    lines = adaptrt("bench", *files, *QUICK, "-o", "bench.html").out.splitlines()
+    half_lines = [line for line in lines if line.startswith("half.copy.bin")]
+    assert [
+        what in line for what, line in zip(("  call ", " file alone ", " on device "), half_lines, strict=False)
+    ] == [True] * 3
+    assert Path("bench.html").read_text().count("<td>on device</td>") >= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from adaptrt.json_text import json_text
@@ -55,7 +55,8 @@ class Measured:
 class Row:
     """A form with one batch size and number of threads.
 
-    ``call``: ``model(images)`` on decoded images; ``None`` without pre- and postprocessing. ``file``: the file alone, on arrays.
+    ``call``: ``model(images)`` on decoded images; ``None`` without pre- and postprocessing. ``file``: the file alone, on arrays in host
+    memory; ``device``: in the memory of a GPU, if it runs there.
     ``preprocess`` and ``postprocess``: their medians within the call, milliseconds.
     ``operations`` and bytes of one run; ``None`` if unknown. ``limit``: milliseconds that the hardware needs at least for
     one run, ``limited_by`` arithmetic or memory.
@@ -66,6 +67,7 @@ class Row:
     threads: int
     file: Measured
     call: Measured | None = None
+    device: Measured | None = None
     preprocess: float | None = None
     postprocess: float | None = None
     operations: float | None = None
@@ -76,8 +78,14 @@ class Row:
 
     @property
     def limit_share(self) -> float | None:
-        """The least time divided by the median of the file alone; with several threads not defined."""
-        return None if self.limit is None or self.threads > 1 else self.limit / self.file.p50
+        """The least time divided by the median of the file alone, on the device if it runs there; with several threads not defined."""
+        return None if self.limit is None or self.threads > 1 else self.limit / (self.device or self.file).p50
+
+    def measured(self) -> Iterator[tuple[str, Measured]]:
+        """What was measured, with its name, from the most to the least."""
+        for what, times in (("call", self.call), ("file alone", self.file), ("on device", self.device)):
+            if times is not None:
+                yield what, times
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class Benchmark:
         content = asdict(self)
         for data, row in zip(content["rows"], self.rows, strict=True):
             data["limit_share"] = row.limit_share
-            for name in ("call", "file"):
+            for name in ("call", "file", "device"):
                 measured: Measured | None = getattr(row, name)
                 if measured is not None:
                     data[name] |= {"drift": measured.drift, "drifts": measured.drifts}

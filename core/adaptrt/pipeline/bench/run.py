@@ -15,7 +15,7 @@ from adaptrt.pipeline.bench.records import Benchmark, Peak, Row, compared
 from adaptrt.pipeline.bench.request import BenchRequest
 from adaptrt.pipeline.bench.turns import Call, Times, in_turns
 from adaptrt.specs.precisions import PRECISIONS, precision_named
-from adaptrt.specs.runners import MeasuresPeak
+from adaptrt.specs.runners import CallsOnDevice, MeasuresPeak
 
 if TYPE_CHECKING:
     from adaptrt.graph.work import Work
@@ -96,6 +96,8 @@ class _Bench:
             calls: dict[tuple[str, str], Call] = {}
             for one in self.forms:
                 calls[one.form.name, "file"] = self._file_call(one, batch)
+                if isinstance(one.runner, CallsOnDevice):
+                    calls[one.form.name, "device"] = one.runner.device_call(one.arrays(batch, self.request.image))
                 if one.model is not None:
                     calls[one.form.name, "call"] = self._image_call(one, batch)
             title = _cell(batch, threads)
@@ -126,6 +128,8 @@ class _Bench:
     def _row(self, one: OpenForm, batch: int, threads: int, times: dict[tuple[str, str], Times]) -> Row:
         name = one.form.name
         row = Row(name, batch, threads, times[name, "file"].measured(batch))
+        if (name, "device") in times:
+            row.device = times[name, "device"].measured(batch)
         calls = times.get((name, "call"))
         if calls is not None:
             row.call = calls.measured(batch)
@@ -187,15 +191,16 @@ class _Bench:
             baseline = baselines[row.batch, row.threads]
             if row is baseline:
                 continue
-            self.found.comparisons.append(compared("file alone", baseline, row, baseline.file, row.file))
-            if baseline.call is not None and row.call is not None:
-                self.found.comparisons.append(compared("call", baseline, row, baseline.call, row.call))
+            own, theirs = dict(row.measured()), dict(baseline.measured())
+            for what in ("file alone", "on device", "call"):
+                if what in own and what in theirs:
+                    self.found.comparisons.append(compared(what, baseline, row, theirs[what], own[what]))
 
     def _judge(self) -> None:
         on_cpu = {one.form.name for one in self.forms if one.form.on_cpu}
         for row in self.found.rows:
-            for what, measured in (("call", row.call), ("file alone", row.file)):
-                if measured is not None and measured.drifts:
+            for what, measured in row.measured():
+                if measured.drifts:
                     self.found.warnings.append(
                         f"{row.form}, {_cell(row.batch, row.threads)}: the {what} drifts, "
                         f"{100 * measured.drift:+.0f} % from the first third of the turns to the last"
@@ -205,9 +210,7 @@ class _Bench:
                 self._note(
                     f"{row.form} runs faster than its physical limit: the peak that this is computed from may be too low{threads}"
                 )
-        fewest = min(
-            row.file.calls if row.call is None else min(row.file.calls, row.call.calls) for row in self.found.rows
-        )
+        fewest = min(measured.calls for row in self.found.rows for _, measured in row.measured())
         if fewest < _FEW:
             self.found.notes.append(
                 f"p99 is that of only {fewest} calls; --seconds {max(10, round(2 * self.request.seconds))} gives more"

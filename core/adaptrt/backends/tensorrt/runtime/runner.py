@@ -17,6 +17,7 @@ from adaptrt.backends.tensorrt.manifest import RuntimeEnvironment, check_manifes
 from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, Kept, view_input
 from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
+from adaptrt.backends.tensorrt.runtime.device_inputs import call_and_wait, on_device
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 from adaptrt.backends.tensorrt.runtime.image_runs import Finish
@@ -166,7 +167,7 @@ class TensorRTRunner:
             return self._jpegs.decoded(images, self._images.stream)
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
-        """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
+        """Memory for ``rows`` images, which ``start_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
         self._pool.require_open()
         return self._images.batch(spec, rows) if self._images is not None else None
 
@@ -199,12 +200,6 @@ class TensorRTRunner:
     def has_loan(self) -> bool:
         """Whether the calling thread has borrowed outputs; its next call runs in their context."""
         return self._pool.has_loan()
-
-    def run_images(self, batch: ImageBatch) -> dict[str, NDArray[Any]]:
-        """Run on images and wait for the outputs; see ``start_images``."""
-        started = self.start_images(batch)
-        assert started is not None
-        return started.result()
 
     def start_images(
         self, batch: ImageBatch, boxes: BoxFilter | None = None, *, wait: bool = True
@@ -267,6 +262,11 @@ class TensorRTRunner:
                 self._pool.lend(lane, loan)
             else:
                 self._pool.release(lane)
+
+    def device_call(self, inputs: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
+        """For measurements: a call on copies of the inputs in GPU memory, which leaves its outputs there and waits for them."""
+        self._pool.require_open()
+        return partial(call_and_wait, self, on_device(self._engine.inputs, inputs, self._events, self._pinned))
 
     @property
     def precision(self) -> str | None:

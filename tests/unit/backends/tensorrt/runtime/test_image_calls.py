@@ -55,7 +55,7 @@ def run(runner: Any, spec: ModelSpec, images: list[Any]) -> Any:
     for index, image in enumerate(images):
         assert batch.take(index, image) or batch.write(index, image)
     batch.fill(len(images))
-    return runner.run_images(batch)["same"]
+    return runner.start_images(batch).result()["same"]
 
 
 def values(images: list[Any], spec: ModelSpec) -> Any:

@@ -62,7 +62,7 @@ def run(runner: Any, spec: ModelSpec, images: list[Any], rows: int = 0) -> tuple
     assert batch is not None, runner.warnings
     metas = [batch.take(index, image) or batch.write(index, image) for index, image in enumerate(images)]
     batch.fill(len(images))
-    return runner.run_images(batch), metas
+    return runner.start_images(batch).result(), metas
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_batch_takes_images_of_every_memory(engine: Any, on_device: Any, monke
         ]
         batch.fill(len(images))
         expected, places = transform_batch(images, spec)
-        np.testing.assert_array_equal(runner.run_images(batch)["same"], expected["images"])
+        np.testing.assert_array_equal(runner.start_images(batch).result()["same"], expected["images"])
         assert metas == places
     assert split
 
@@ -188,7 +188,7 @@ def test_a_batch_is_used_again_with_images_of_other_sizes(engine: Any) -> None:
             assert batch.take(index, image) is not None or batch.write(index, image)
         batch.fill(2)
         expected, _ = transform_batch(images, spec)
-        np.testing.assert_array_equal(runner.run_images(batch)["same"], expected["images"])
+        np.testing.assert_array_equal(runner.start_images(batch).result()["same"], expected["images"])
     assert len(used) == 1
 
 

@@ -482,3 +482,19 @@ def test_every_cuda_name_exists_in_cuda_python():
     ):
         assert {member.name for member in getattr(gpu, name)} <= set(dir(getattr(real, name)))
     assert {code.name for code in fake_gpu.Code} <= set(dir(real.cudaError_t))
+
+
+def test_a_call_that_is_measured_on_the_device_copies_nothing(bench):
+    runner = bench.open()
+    x = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
+    call = runner.device_call({"images": x})
+    x[:] = -1  # the copy was made
+    for _ in range(3):
+        call()
+    before = dict(bench.gpu.counts)
+    for _ in range(5):
+        call()
+    grown = {name: count - before.get(name, 0) for name, count in bench.gpu.counts.items()}
+    assert not [name for name, count in grown.items() if count and name.startswith(("copy", "allocate"))]
+    outputs = runner({"images": np.ones((1, 3, 4, 4), np.float32)})
+    np.testing.assert_array_equal(outputs["output0"].numpy(), np.full((1, 3, 4, 4), 3, np.float32))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 # sys is built in, so it does not come from a folder; -m would have put the absolute path of the current folder there
 _PATH = "import sys; sys.path[:] = [folder for folder in sys.path if folder]\n"
 _SAFE_PATH = "PYTHONSAFEPATH"
+_environment = threading.Lock()
 
 
 def program_command(program: str) -> tuple[str, str, str]:
@@ -30,12 +32,12 @@ def module_command(module: str) -> tuple[str, str, str]:
 def safe_path() -> Iterator[None]:
     """For processes that ``multiprocessing`` starts; before Python 3.11, they search the current folder until they have the search
     path of this process."""
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
+    with _environment:
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = "1"
+        try:
+            yield
+        finally:
+            os.environ.pop(_SAFE_PATH, None)
+            if before is not None:
+                os.environ[_SAFE_PATH] = before

@@ -43,8 +43,11 @@ def test_mistakes_are_explained(source: str, said: str, install_extension: Insta
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("def graph_passes(ctx): return []\n", "graph_passes is not called: mark hooks with @adaptrt.hookimpl."),
-        ("def patches(): pass\ndef metrics(spec): pass\n", "patches, metrics are not called: mark hooks"),
+        (
+            "def graph_passes(ctx): return []\n",
+            "graph_passes is not marked as a hook, so adaptrt does not call it: add @adaptrt.hookimpl, or rename it.",
+        ),
+        ("def patches(): pass\ndef metrics(spec): pass\n", "patches, metrics are not marked as hooks"),
         ("class Hooks:\n    @hookimpl\n    def patches(self): pass\n", "no function in it is marked as a hook"),
     ],
 )
@@ -84,3 +87,21 @@ def test_a_wrapper_that_drops_the_result(hook: str, said: str, convert_with: Con
         convert_with(f"@hookimpl(wrapper=True)\ndef {hook}():\n    found = yield\n", verify="none")
     if hook == "model_spec":
         assert (caught.value.hint or "").startswith("A wrapper has to return the result of its yield.")
+
+
+def test_functions_that_a_plugin_uses_itself_are_no_mistake(install_extension: Install) -> None:
+    """Their names are those of hooks, but it has hooks under these names, or takes none of their parameters."""
+    source = """
+@hookimpl(specname="patches")
+def own():
+    return patches()
+
+def patches():
+    return []
+
+def metrics():
+    return []
+"""
+    install_extension("ext", source)
+    session, _ = open_session(None)
+    assert session.warnings == []

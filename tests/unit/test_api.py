@@ -157,6 +157,8 @@ def test_errors_name_arguments() -> None:
         ("Use --precision fp16, or export with --exporter dynamo.", 'Use precision="fp16", or export with exporter="dynamo".'),
         ("a fixed axis (--batch, --shape).", "a fixed axis (batch, shape)."),
         ("Use --opset 17 or later, or --keep-fp32 for this layer.", "Use opset=17 or later, or keep_fp32 for this layer."),
+        ("The library is missing: --plugin-lib my.so", 'The library is missing: build_options=BuildOptions(plugin_libs=("my.so",))'),
+        ("Specify a few: --precision int8 --calib images/", 'Specify a few: precision="int8", calib="images/"'),
         ("--shape images=1x4x32x32: images have 3 channels.", 'shape="images=1x4x32x32": images have 3 channels.'),
         ("Specify it: --shape images=1..4x3x640x640", 'Specify it: shape="images=1..4x3x640x640"'),
         ("--dynamic batch,hw and --keep-fp32 '/head/.*'", 'dynamic="batch,hw" and keep_fp32="/head/.*"'),

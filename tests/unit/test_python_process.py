@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,16 @@ def test_every_process_is_started_this_way() -> None:
                 if python and {"-c", "-m"} & set(texts) and "-I" not in texts:
                     found.append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert not found
+
+
+def test_threads_that_start_processes_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+    def often(_: int) -> None:
+        for _ in range(500):
+            with safe_path():
+                assert os.environ["PYTHONSAFEPATH"] == "1"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(often, range(4)))
+    assert "PYTHONSAFEPATH" not in os.environ

@@ -267,7 +267,7 @@ class _Writers:
         self._inputs = _files_of(sources)
         self._file = Path(output) if output is not None and _is_file_name(Path(output)) else None
         self._videos: dict[str, VideoWriter] = {}
-        self._names = FreeNames()
+        self._names = FreeNames(path.stem for path in self._inputs)
         self._images: list[Path] = []
 
     def __enter__(self) -> _Writers:

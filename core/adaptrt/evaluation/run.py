@@ -168,8 +168,9 @@ def _apart(first: Any, second: Any) -> float:
     """Infinite where only one of them is a number: NaN is neither more nor less than any other difference."""
     import numpy as np
 
+    first, second = np.atleast_1d(first), np.atleast_1d(second)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(np.asarray(first, np.float64) - second)
+        apart = np.abs(first.astype(np.float64) - second)
     apart[(first == second) | (np.isnan(first) & np.isnan(second))] = 0.0
     return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
 

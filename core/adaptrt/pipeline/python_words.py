@@ -36,6 +36,7 @@ _FIELDS: Mapping[str, tuple[str, str, str]] = {
     **{flag: ("build_options", "BuildOptions", field) for field, flag in FLAGS.items()},
 }
 """Fields of the object that an argument takes, and its class."""
+_TUPLES = ("plugin_libs",)
 _LISTS = ("input_names", "output_names")  # text is one name there
 _WORDS = "auto|dynamo|torchscript|none|quick|full|verified|onnx|engine|rtx|batch|hw|cluster|efficient|converged|same-cc"
 _PART = r"[^\s,;)]*[^\s,;.:)]"
@@ -47,6 +48,7 @@ _VALUE = (
 _OPTION = re.compile(rf"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*[a-z0-9]|-o)(?![\w-])(?:[ =](?P<value>{_VALUE}))?")
 _PAIR = re.compile(rf"(?<![\w-])(?:--set|-s) (?P<key>[\w.]+)(?:=(?P<value>'[^']*'|{_TOKEN}))?")
 _COMMAND = re.compile(r"\b(?:adaptrt [a-z]|pip |trtexec |polygraphy )[^;\n]*?(?=\.(?:\s|$)|;|\n|, or |$)")
+_NEIGHBORS = re.compile(r"(\w=(?:\"[^\"]*\"|\w+)) (?=\w+=)")
 _IN_PYTHON = re.compile(r" \(in Python: [^)]*\)")
 
 
@@ -75,7 +77,7 @@ def _translated(text: str, function: Callable[..., Any]) -> str:
     elif "params" in arguments:
         text = _PAIR.sub(_parameter, text)
     translated = _OPTION.sub(lambda match: arguments.spelled(match["flag"], match["value"]) or match.group(), text)
-    return _IN_PYTHON.sub("", translated) if translated != before else before
+    return _NEIGHBORS.sub(r"\1, ", _IN_PYTHON.sub("", translated)) if translated != before else before
 
 
 def _option_of_adapter(match: re.Match[str]) -> str:
@@ -112,7 +114,10 @@ class _Arguments:
         argument, kind, field = _FIELDS.get(flag, ("", "", ""))
         if argument not in self:
             return None
-        return f"{field} of {kind}" if value is None else f"{argument}={kind}({field}={_literal(value)})"
+        if value is None:
+            return f"{field} of {kind}"
+        given = f"({_literal(value)},)" if field in _TUPLES else _literal(value)
+        return f"{argument}={kind}({field}={given})"
 
 
 @lru_cache(maxsize=32)

@@ -146,7 +146,7 @@ def _unknown(facts: SourceFacts, matches: list[Match]) -> AdaptrtError:
     installed = declared_names(ADAPTERS)
     if not installed:
         return UsageError(
-            "No --adapter given, and no adapter is installed.",
+            "No adapter is given, and none is installed.",
             hint="To list all available adapters: adaptrt adapters --all",
         )
     what = "No such file, and no" if facts.kind == "name" else "No"

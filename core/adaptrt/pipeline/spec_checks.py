@@ -43,8 +43,9 @@ def require_decodable(hooks: Hooks, spec: ModelSpec, inputs: Arrays, outputs: Ar
     rows = shape[0]
     if all(array.ndim and array.shape[0] == rows for array in outputs.values()):
         outputs, rows = {name: array[:1] for name, array in outputs.items()}, 1
+    outputs = {name: array.copy() for name, array in outputs.items()}  # a decoder may write into them
     try:
-        decode(dict(outputs), [ImageMeta((height, width), (height, width))] * rows, spec)
+        decode(outputs, [ImageMeta((height, width), (height, width))] * rows, spec)
     except ModelError as error:
         error.hint = error.hint or "Choose the decoder of these outputs: docs/reference/decoders.md lists them."
         raise

@@ -46,17 +46,21 @@ def signature_problem(manager: pluggy.PluginManager, plugin: object) -> tuple[st
 def unmarked_hooks(plugin: object, implemented: int) -> str:
     """A sentence about functions that look like hooks but are not marked, or about a plugin with no hook; empty if all is well."""
     module = getattr(plugin, "__name__", None)
+    functions = [one for one in vars(plugin).values() if inspect.isfunction(one) and one.__module__ == module]
+    elsewhere = {(getattr(one, "adaptrt_impl", None) or {}).get("specname") for one in functions}
     unmarked = [
         name
         for name, parameters in hook_parameters().items()
         if inspect.isfunction(function := getattr(plugin, name, None))
         and function.__module__ == module
         and not getattr(function, "adaptrt_impl", None)
+        and name not in elsewhere
         and set(_required(function)) <= set(parameters)
+        and (_required(function) or not implemented)  # else it may be a function of the plugin's own
     ]
     if unmarked:
-        verb = "is" if len(unmarked) == 1 else "are"
-        return f"{', '.join(unmarked)} {verb} not called: mark hooks with @adaptrt.hookimpl."
+        what = "is not marked as a hook" if len(unmarked) == 1 else "are not marked as hooks"
+        return f"{', '.join(unmarked)} {what}, so adaptrt does not call it: add @adaptrt.hookimpl, or rename it."
     return "" if implemented else "no function in it is marked as a hook: add @adaptrt.hookimpl."
 
 

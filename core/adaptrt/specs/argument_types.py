@@ -116,7 +116,8 @@ def _spelled(hint: Any) -> str:
         words = list(dict.fromkeys(_spelled(part) for part in _joined(parts)))
         return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
     if origin is Literal:
-        return " or ".join(map(repr, parts))
+        *others, last = map(repr, parts)
+        return f"{', '.join(others)} or {last}" if others else last
     if origin is tuple and Ellipsis not in parts:
         return f"a tuple of {len(parts)} {_PLURALS.get(parts[0], 'values')}"
     if isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, (str, Mapping)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,3 +57,18 @@ def test_a_decoder_that_does_not_fit_the_outputs() -> None:
     with pytest.raises(ModelError, match=r"expects \[B, K\]; output 'maps' is \[1, 2, 8, 8\]") as caught:
         require_decodable(Core(), CLASSES, inputs, {"maps": np.zeros((2, 2, 8, 8), np.float32)})  # type: ignore[arg-type]
     assert "decoders.md" in (caught.value.hint or "")
+
+
+def test_a_decoder_that_writes_into_outputs_leaves_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptrt.vision.decoders import decode
+
+    def writes(outputs: Any, *_: Any) -> list[Any]:
+        for array in outputs.values():
+            array *= 8
+        return []
+
+    monkeypatch.setattr(decode, "decode", writes)
+    for rows in (2, 3):
+        outputs = {"logits": np.ones((rows, 2), np.float32)}
+        require_decodable(Core(), CLASSES, {"images": np.zeros((2, 3, 8, 8), np.float32)}, outputs)  # type: ignore[arg-type]
+        assert (outputs["logits"] == 1).all()

@@ -137,3 +137,15 @@ def test_less_than_required_is_an_error() -> None:
         require_verdict(found, "verified")
     assert "no --image" in str(caught.value.hint)
     assert caught.value.exit_code == 9
+
+
+def test_integers_of_another_file_do_not_lower_a_verdict() -> None:
+    """What an engine's rounding decides says nothing about the ONNX file."""
+    found = report(2, 4, kinds=("onnx", "engine"))
+    found.artifacts = [ArtifactRecord("engine", "tensorrt", "fp16", status="passed")]
+    found.link(4).checks = [Check("classes", "share", 1.0, 1.0, True, kind="samples", ignored=0.03, artifact="engine")]
+    record_verdicts(found)
+    assert {name: file.verdict.word for name, file in found.files.items() if file.verdict} == {
+        "onnx": "verified",
+        "engine": "partly verified",
+    }

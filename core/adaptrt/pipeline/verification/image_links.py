@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from adaptrt.specs.runners import Runner
 
 
-_OTHER_NAMES = "The labels of the spec have another order, or other names, than the framework's."
+_OTHER_ORDER = "The labels of the spec have another order than the framework's."
 
 
 def names_check(expected: Any, spec: ModelSpec) -> Check | None:
-    """A failed check if the framework has other names for the classes than the spec; ``None`` if they are the same or unknown."""
-    names = tuple(map(str, getattr(expected, "names", ())))
-    if not names or not spec.labels or names == spec.labels:
+    """A failed check if the framework has the same names for the classes in another order; ``None`` if they are in order or unknown."""
+    names = names_of(expected)
+    if not names or names == spec.labels or sorted(names) != sorted(spec.labels):
         return None
     pairs = list(zip_longest(names, spec.labels))
     same = sum(theirs == ours for theirs, ours in pairs)
@@ -54,6 +54,17 @@ def names_check(expected: Any, spec: ModelSpec) -> Check | None:
         kind="metric",
         detail=f"Class {number} is {theirs!r} in the framework and {ours!r} in the spec",
     )
+
+
+def names_of(expected: Any) -> tuple[str, ...]:
+    """The framework's names of the classes; empty if they are unknown."""
+    return tuple(map(str, getattr(expected, "names", ())))
+
+
+def _other_names(theirs: Sequence[str], ours: Sequence[str]) -> str:
+    pairs = zip_longest(theirs, ours)
+    number, (their, our) = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
+    return f"class {number} is {their!r} in the framework and {our!r} in the spec: compare the labels"
 
 
 @dataclass(kw_only=True)
@@ -88,8 +99,12 @@ class ImageLinks:
             found = self.compare(metrics, images[:1], [expected], [actual], spec, [actual])
             if not found.checks and not found.unstable:
                 return job.not_run(0, f"no metric for task {spec.task!r}")
-            names = None if getattr(job.ctx.options, "class_names", ()) else names_check(expected, spec)
-            hint = _OTHER_NAMES if names is not None and all(check.passed for check in found.checks) else None
+            named = bool(getattr(job.ctx.options, "class_names", ()))
+            names = None if named else names_check(expected, spec)
+            theirs = names_of(expected)
+            if names is None and theirs and spec.labels and theirs != spec.labels and not named:
+                job.warn(_other_names(theirs, spec.labels))
+            hint = _OTHER_ORDER if names is not None and all(check.passed for check in found.checks) else None
             found.checks += [names] if names is not None else []
             found.record(job.report.link(0), hint=hint)
         return None

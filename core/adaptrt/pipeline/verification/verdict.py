@@ -73,7 +73,7 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
     ]
     missing += [
         f"{name}: {100 * share:.2g} % of its integers differ and do not count, since the model's own rounding errors change them"
-        for name, share in _ignored(report).items()
+        for name, share in _ignored([report.link(link.number) for link in needed], built).items()
         if share > MOST_IGNORED
     ]
     if report.link(0).status != "passed":
@@ -92,11 +92,12 @@ def _widened(report: Report) -> dict[str, float]:
     return found
 
 
-def _ignored(report: Report) -> dict[str, float]:
-    """For each output group, the largest fraction of integers that differ and do not count."""
+def _ignored(needed: Sequence[Link], built: ArtifactRecord | None) -> dict[str, float]:
+    """For each output group, the largest fraction of integers that differ and do not count, in the links of this file."""
     found: dict[str, float] = {}
-    for check in (check for link in report.links for check in link.checks):
-        found[check.name] = max(check.ignored, found.get(check.name, 0.0))
+    for check in (check for link in needed for check in link.checks):
+        if not check.artifact or (built is not None and check.artifact == built.name):
+            found[check.name] = max(check.ignored, found.get(check.name, 0.0))
     return found
 
 

@@ -79,7 +79,7 @@ def end_with_parent() -> None:
 def end_with_input() -> None:
     """Request SIGIO, which ends the process, when the caller closes its end of the standard input (Linux).
 
-    That also happens if Ctrl-C interrupts the caller after it has started this process, and before it knows it.
+    Processes that the caller has forked meanwhile have it too. It is also closed if Ctrl-C interrupts the caller after it has started this process, and before it knows it.
     """
     if sys.platform == "linux":
         import fcntl

@@ -14,7 +14,6 @@ from functools import cached_property
 from opcode import opname
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch.jit._trace import TracerWarning
@@ -22,6 +21,7 @@ from torch.jit._trace import TracerWarning
 from adaptrt.export import conversions
 from adaptrt.export.caught_errors import noting_caught_errors
 from adaptrt.export.conversions import CONDITION, CONVERSIONS, LENGTH, watching_conversions
+from adaptrt.export.value_origins import Origins
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates
 from adaptrt.report import Finding, SourceLocation
 from adaptrt.specs import ModelSpec
@@ -59,15 +59,14 @@ class HazardRecorder:
     def note(self, tensor: torch.Tensor, how: str, file: str, line: int, *, torchs: bool = False) -> None:
         """Record that a tensor is converted to a number, unless it is a weight, the size of a fixed axis, or part of torch's
         own size checks (``torchs``)."""
-        if how == LENGTH and not _size_depends_on_values(tensor):
+        origin = self._origins.of(tensor)
+        if how == LENGTH and 0 not in origin.varying:
             self._add(_Hazard("trace-warning", _OF_LENGTH, file, line))
-            return
-        data, axes = (True, set[int]()) if how == LENGTH else _origin(tensor, self.inputs)
-        if data:
+        elif how == LENGTH or origin.data:
             self._add(_Hazard("traced-value", how, file, line))
         elif torchs and how == CONDITION:
             return
-        elif axes and (self.sizes_matter or (0 in axes and self.batch is not None)):
+        elif origin.axes and (self.sizes_matter or (0 in origin.axes and self.batch is not None)):
             self._add(_Hazard("traced-size", how, file, line))
 
     def size(self, method: str, file: str, line: int) -> None:
@@ -84,6 +83,10 @@ class HazardRecorder:
     def not_frozen(self) -> None:
         """Drop the specialized axes: the written graph has every dynamic axis."""
         self.hazards = {hazard: count for hazard, count in self.hazards.items() if hazard.how != _FROZEN}
+
+    def forget(self) -> None:
+        """Release the trace, of which only the hazards are needed further."""
+        self._origins.forget()
 
     def lines(self) -> list[str]:
         """``net.py:12 (its code)`` of each hazard so far."""
@@ -124,6 +127,10 @@ class HazardRecorder:
         if hazard.rule != "traced-size" or hazard.how == CONDITION:
             return False
         return any(Path(hazard.file).is_relative_to(folder) for folder in self._folders)
+
+    @cached_property
+    def _origins(self) -> Origins:
+        return Origins(self.inputs)
 
     @cached_property
     def _folders(self) -> list[Path]:
@@ -203,7 +210,10 @@ def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, traced: bool =
             undo.enter_context(noting_caught_errors(is_models_own, recorder.caught))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield recorder
+            try:
+                yield recorder
+            finally:
+                recorder.forget()
         for message in caught:
             recorder.warned(message)
 
@@ -254,77 +264,3 @@ def calling_line(frame: FrameType | None) -> tuple[str, int] | None:
         torchs = torchs or (file, frame.f_lineno)
         frame = frame.f_back
     return torchs
-
-
-def _origin(tensor: torch.Tensor, inputs: int) -> tuple[bool, set[int]]:
-    """Whether a traced tensor depends on the values of inputs; else the axes whose sizes it was computed from."""
-    try:
-        pending = [torch._C._get_value_trace(tensor)]  # type: ignore[attr-defined]
-    except RuntimeError:  # not part of the trace: a constant
-        return False, set()
-    seen: set[str] = set()
-    axes: set[int] = set()
-    while pending:
-        value = pending.pop()
-        name, node = value.debugName(), value.node()
-        if name in seen:
-            continue
-        seen.add(name)
-        if node.kind() == "aten::size":
-            if _is_decided_by_values(next(node.inputs())):
-                return True, axes
-            axis = [*node.inputs()][1].toIValue() if len([*node.inputs()]) > 1 else 0
-            axes.add(int(axis))
-        elif node.kind() == "prim::Param":  # the model's inputs come first, then its weights
-            if [output.debugName() for output in node.outputs()].index(name) < inputs:
-                return True, axes
-        else:
-            pending.extend(node.inputs())
-    return False, axes
-
-
-# operators whose result has a size that the values decide; so has an index by a mask
-_OF_ANY_SIZE = frozenset(
-    {
-        "aten::nonzero",
-        "aten::nonzero_numpy",
-        "aten::argwhere",
-        "aten::masked_select",
-        "aten::bincount",
-        "aten::_unique",
-        "aten::_unique2",
-        "aten::unique_dim",
-        "aten::unique_consecutive",
-        "aten::unique_dim_consecutive",
-        "torchvision::nms",
-    }
-)
-
-
-def _size_depends_on_values(tensor: torch.Tensor) -> bool:
-    try:
-        return _is_decided_by_values(torch._C._get_value_trace(tensor))  # type: ignore[attr-defined]
-    except RuntimeError:  # not part of the trace: a constant
-        return False
-
-
-def _is_decided_by_values(value: Any) -> bool:
-    """Whether a traced tensor is computed from one whose size depends on values."""
-    pending, seen = [value], set[str]()
-    while pending:
-        value = pending.pop()
-        if value.debugName() in seen:
-            continue
-        seen.add(value.debugName())
-        node = value.node()
-        if node.kind() in _OF_ANY_SIZE or (node.kind() == "aten::index" and _has_mask(node)):
-            return True
-        pending.extend(node.inputs())
-    return False
-
-
-def _has_mask(node: Any) -> bool:
-    """Whether one of the indices is a mask."""
-    masks = ("Bool", "Byte")
-    indices = [*node.inputs()][1].node().inputs()
-    return any(one.type().kind() == "TensorType" and one.type().scalarType() in masks for one in indices)

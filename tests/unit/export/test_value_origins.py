@@ -1,0 +1,163 @@
+"""Which numbers that Python takes from a traced tensor depend on the values of the model's inputs, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="what is traced is torch's")
+
+from torch import nn  # noqa: E402
+
+from adaptrt import Dim, InputSpec, ModelSpec, OutputSpec  # noqa: E402
+from adaptrt.export.tracing_hazards import HazardRecorder, recording  # noqa: E402
+from adaptrt.export.value_origins import Origins  # noqa: E402
+
+SHAPE = (2, 3, 6, 4)
+SPEC = ModelSpec(inputs=(InputSpec("x", (tuple(map(Dim.fixed, SHAPE)),)),), outputs=(OutputSpec("y"),))
+
+
+class Traced(nn.Module):
+    def __init__(self, take: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.take = take
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.register_buffer("keep", torch.tensor([True, False, True]))
+        self.constant = torch.tensor([True, True, False])
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x) + float(self.take(self, x))
+
+
+def recorded(net: nn.Module) -> HazardRecorder:
+    """The hazards of a trace in which the weights are inputs of the graph, as in an export."""
+    x = torch.rand(SHAPE) + 0.1
+    with recording(SPEC, (x,)) as recorder:
+        torch.jit._get_trace_graph(net.eval(), (x,))
+    return recorder
+
+
+def rules(take: Callable[[Any, Any], Any]) -> set[str]:
+    return {hazard.rule for hazard in recorded(Traced(take)).hazards}
+
+
+def renamed(net: Any, x: Any) -> int:
+    """The tracer names a value after its variable, and gives the name to the next value of the variable."""
+    first = int(x.shape[0])
+    x = x[x > 0]
+    return first + int(x.shape[0])
+
+
+def reassigned(net: Any, x: Any) -> int:
+    x = x.clone()
+    x[x > 1] = 0
+    return int(x.shape[1])
+
+
+def boxes(x: Any) -> Any:
+    corner = x.reshape(-1, 4)[:, :2]
+    return torch.cat([corner, corner + 1], 1)
+
+
+def suppressed(net: Any, x: Any) -> int:
+    import torchvision
+
+    return int(boxes(x)[torchvision.ops.nms(boxes(x), boxes(x)[:, 0], 0.5)].shape[0])
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        pytest.param(lambda net, x: int(net.conv(x)[:, net.keep].shape[1]), id="mask-in-a-buffer"),
+        pytest.param(lambda net, x: int(net.conv(x)[:, net.constant].shape[1]), id="constant-mask"),
+        pytest.param(lambda net, x: int(net.keep.nonzero().shape[0]), id="nonzero-of-a-buffer"),
+        pytest.param(lambda net, x: len(net.keep.nonzero()), id="len-of-a-buffer"),
+        pytest.param(lambda net, x: int((x - x[x > 0].mean()).shape[1]), id="mean-of-all"),
+        pytest.param(lambda net, x: int((x - x[x > 0].reshape(-1, 4).mean(0)).shape[3]), id="mean-along-the-axis"),
+        pytest.param(lambda net, x: int((x * x[x > 0].sum(0, keepdim=True)).shape[1]), id="sum-that-keeps-the-axis"),
+        pytest.param(lambda net, x: int((x / (x > 0).nonzero().shape[0]).shape[1]), id="divided-by-a-count"),
+        pytest.param(lambda net, x: int(x.nonzero().shape[1]), id="coordinates-of-nonzero"),
+        pytest.param(lambda net, x: int(x[x[:, 0, 0, 0] > 0].shape[1]), id="axis-after-the-mask"),
+        pytest.param(lambda net, x: int(x[:, x[0, :, 0, 0] > 0].shape[0]), id="axis-before-the-mask"),
+        pytest.param(lambda net, x: int((x[x > 0] + torch.ones(144)).shape[0]), id="beside-a-fixed-size"),
+        pytest.param(lambda net, x: int(x[x > 0].reshape(2, 72).shape[1]), id="reshaped-to-fixed-sizes"),
+        pytest.param(reassigned, id="assignment-by-a-mask"),
+    ],
+)  # fmt: skip
+def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> None:
+    assert "traced-value" not in rules(take)
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        pytest.param(lambda net, x: len(x.nonzero()), id="len"),
+        pytest.param(lambda net, x: int(x.nonzero().shape[0]), id="nonzero"),
+        pytest.param(lambda net, x: int(x.nonzero(as_tuple=True)[0].shape[0]), id="nonzero-as-a-tuple"),
+        pytest.param(lambda net, x: int(torch.where(x > 0)[0].shape[0]), id="where"),
+        pytest.param(lambda net, x: int(x[x > 0].shape[0]), id="mask"),
+        pytest.param(lambda net, x: int(x[x > 0].size(-1)), id="mask-from-the-end"),
+        pytest.param(lambda net, x: int(x[:, x[0, :, 0, 0] > 0].shape[1]), id="mask-of-an-axis"),
+        pytest.param(lambda net, x: int(x.masked_select(x > 0).shape[0]), id="masked-select"),
+        pytest.param(lambda net, x: int(torch.unique(x).shape[0]), id="unique"),
+        pytest.param(lambda net, x: int(net.conv.weight.view(-1)[(x[0, 0, 0] > 0).nonzero()].shape[0]), id="weights"),
+        pytest.param(lambda net, x: int((x[x > 0] * 2).relu().shape[0]), id="elementwise"),
+        pytest.param(lambda net, x: int((x[x > 0] + net.keep[:1]).shape[0]), id="beside-a-size-of-one"),
+        pytest.param(lambda net, x: int(x[x > 0].reshape(-1, 4).shape[0]), id="reshaped"),
+        pytest.param(lambda net, x: int(x[x > 0].reshape(-1, 4).t().shape[1]), id="transposed"),
+        pytest.param(lambda net, x: int(x[x > 0].reshape(-1, 4).mean(1).shape[0]), id="mean-along-another-axis"),
+        pytest.param(lambda net, x: int(torch.cat([x[x > 0], x.reshape(-1)]).shape[0]), id="joined"),
+        pytest.param(lambda net, x: int(torch.zeros(x.nonzero().shape[0], 3).shape[0]), id="as-many-as-found"),
+        pytest.param(lambda net, x: int(torch.arange(x.nonzero().shape[0] * 2).shape[0]), id="range-of-a-count"),
+        pytest.param(lambda net, x: int(x.reshape(-1)[: x.nonzero().shape[0]].shape[0]), id="slice-to-a-count"),
+        pytest.param(renamed, id="a-variable-assigned-again"),
+        pytest.param(lambda net, x: float(x[x > 0].mean()), id="the-values-themselves"),
+    ],
+)  # fmt: skip
+def test_sizes_that_values_decide(take: Callable[[Any, Any], Any]) -> None:
+    assert rules(take) == {"traced-value"}
+
+
+def test_how_many_boxes_nms_keeps() -> None:
+    pytest.importorskip("torchvision", reason="the operator is torchvision's")
+    assert rules(suppressed) == {"traced-value"}
+
+
+class Deep(nn.Module):
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(layers))
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x) * int(x.shape[1])
+        return x
+
+
+def test_each_value_of_a_trace_is_visited_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    visits = 0
+    found = Origins._found
+
+    def counted(self: Origins, value: Any) -> Any:
+        nonlocal visits
+        visits += 1
+        return found(self, value)
+
+    monkeypatch.setattr(Origins, "_found", counted)
+    costs = []
+    for layers in (10, 20, 40):
+        visits = 0
+        recorded(Deep(layers))
+        costs.append(visits)
+    assert costs[2] - costs[1] == 2 * (costs[1] - costs[0]) > 0
+
+
+def test_what_is_known_of_one_trace_says_nothing_of_the_next() -> None:
+    x = torch.rand(SHAPE) + 0.1
+    with recording(SPEC, (x,)) as recorder:
+        for take in (lambda net, x: int(x.shape[0]), lambda net, x: int(x[x > 0].shape[0])):
+            assert not recorder.hazards
+            torch.jit._get_trace_graph(Traced(take).eval(), (x,))
+    assert {hazard.rule for hazard in recorder.hazards} == {"traced-value"}

@@ -6,7 +6,7 @@ import functools
 import itertools
 import random
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, GeneratorType, MethodType, ModuleType, NoneType
 from typing import Any
 
@@ -66,6 +66,23 @@ def changed(before: Fingerprint, after: Fingerprint) -> list[str]:
     return [name for name in names if name not in before or name not in after or before[name] != after[name]]
 
 
+def modified(
+    before: Fingerprint, after: Fingerprint, written: Sequence[str] = (), *, exporting: bool = False
+) -> list[str]:
+    """What was changed by something other than the model: neither ``written`` by its forward nor possibly a cache.
+
+    Caches inside objects may be filled whenever the model runs or is read, attributes only while ``exporting``, where a
+    trace takes other paths. A function that is added is no cache: it may replace a method.
+    """
+
+    def is_cache(name: str) -> bool:
+        if not name.startswith("attribute"):
+            return name.startswith("object")
+        return exporting and (name in before or after[name][0] != "function")
+
+    return [name for name in changed(before, after) if name not in written and not is_cache(name)]
+
+
 def written_parts(names: list[str]) -> list[str]:
     """The names that a forward may modify: parameters, buffers, attributes and what is inside them."""
     return [name for name in names if name.startswith(("parameter", "buffer", "attribute", "object"))]
@@ -81,16 +98,6 @@ def _tensor(value: torch.Tensor) -> Any:
         tuple(value.shape),
         zlib.crc32(data.numpy().tobytes() if data.numel() == 0 else data.numpy().data),
     )
-
-
-def attributes(names: Iterable[str]) -> list[str]:
-    """The names of attributes and objects, which a trace may leave changed: mostly caches."""
-    return [name for name in names if name.startswith(("attribute", "object"))]
-
-
-def objects(names: Iterable[str]) -> list[str]:
-    """The names of objects: caches inside them also change when the model runs with other sizes."""
-    return [name for name in names if name.startswith("object")]
 
 
 class _Reader:
@@ -171,7 +178,7 @@ def _guarded(read: Callable[[Any, int], Any], value: Any, depth: int) -> Any:
 
 
 def _opaque(value: Any) -> Any:
-    return ("object", id(value))
+    return ("function" if callable(value) else "object", id(value))
 
 
 def _parts(value: Any) -> Any:

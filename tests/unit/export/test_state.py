@@ -18,7 +18,7 @@ from torch import nn  # noqa: E402
 
 from adaptrt.export.eager import EagerRunner, is_float64  # noqa: E402
 from adaptrt.export.repeatability import random_modules, why_unrepeatable  # noqa: E402
-from adaptrt.export.state import changed, fingerprint, written_parts  # noqa: E402
+from adaptrt.export.state import changed, fingerprint, modified, written_parts  # noqa: E402
 
 
 class Block(nn.Module):
@@ -292,3 +292,27 @@ def test_objects_that_all_hold_each_other_are_read_in_little_time() -> None:
     started = time.perf_counter()
     assert changed(fingerprint(block), fingerprint(block)) == []
     assert time.perf_counter() - started < 5
+
+
+def test_caches_are_taken_from_both_states() -> None:
+    block = Block()
+    block.grids, block.held = {}, Counter()
+    before = fingerprint(block)
+    block.grids["export"] = Counter()
+    block.held.calls += 1
+    after = fingerprint(block)
+    assert set(changed(before, after)) == {"attribute `grids`", "object `grids`", "object `held`"}
+    assert modified(before, after) == ["attribute `grids`"]
+    assert modified(before, after, ["attribute `grids`"]) == []
+    assert modified(before, after, exporting=True) == []
+
+
+def test_an_export_may_add_attributes_but_no_functions() -> None:
+    block = Block()
+    before = fingerprint(block)
+    block.grid = [torch.zeros(2)]
+    assert modified(before, fingerprint(block), exporting=True) == []
+    block.forward = lambda x: x
+    block.linear.weight.data += 1
+    after = fingerprint(block)
+    assert set(modified(before, after, exporting=True)) == {"parameter `linear.weight`", "attribute `forward`"}

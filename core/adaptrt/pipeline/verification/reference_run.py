@@ -163,7 +163,8 @@ def _state_written(parts: Sequence[str]) -> Finding:
         severity="warning",
         operator="",
         count=len(parts),
-        message=f"forward() modifies {', '.join(parts[:3])}{more} on every call: the file keeps the value from the export",
+        message=f"forward() modifies {', '.join(parts[:3])}{more} on every call: if the outputs depend on that, the file keeps "
+        "the value from the export",
         advice="remove the state from forward(), or make it an input and an output",
     )
 

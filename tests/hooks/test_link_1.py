@@ -150,3 +150,53 @@ def test_a_model_that_is_changed_outside_of_patches_ends_the_conversion(
         torch.nn.ReLU.forward = forward  # type: ignore[method-assign]
     assert "outside of patches" in caught.value.message
     assert "FunctionPatch" in str(caught.value.hint)
+
+
+CACHES = """
+from types import SimpleNamespace
+
+import torch
+from adaptrt import Dim, InputSpec, ModelSpec, OutputSpec, hookimpl
+
+
+class Refusing:
+    def __init__(self):
+        self.store = {}
+
+    def __getattr__(self, name):
+        return self.store[name]
+
+
+class Cached(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.grids, self.stats = torch.nn.Linear(4, 3), {}, SimpleNamespace(calls=0, more=Refusing())
+
+    def forward(self, x):
+        self.stats.calls += 1
+        if torch.jit.is_tracing():
+            self.grids["export"] = SimpleNamespace(size=tuple(x.shape[1:]))
+        return self.linear(x)
+
+
+@hookimpl
+def load_model(ctx):
+    torch.manual_seed(0)
+    return Cached()
+
+
+@hookimpl
+def model_spec(ctx, model):
+    return ModelSpec((InputSpec("x", ((Dim(1, 2, 4, "batch"), Dim.fixed(4)),)),), outputs=(OutputSpec("y"),))
+"""
+
+
+def test_a_cache_that_a_trace_fills_is_no_modification(tiny: str, fake_distribution: Callable[..., object]) -> None:
+    fake_distribution(
+        "adaptrt-caching", {"adaptrt.adapters": {"caching": "caching_adapter"}}, modules={"caching_adapter": CACHES}
+    )
+    report = adaptrt.convert("any", adapter="caching", verify="quick", exporter="torchscript", html=False)
+    (found,) = [finding for finding in report.findings if finding.rule == "state-written"]
+    assert found.message == (
+        "forward() modifies object `stats` on every call: if the outputs depend on that, the file keeps the value from the export"
+    )

@@ -72,7 +72,7 @@ class ConversionJob:
         if self.take_from_cache():
             return
         require_images(self.job.request)
-        from adaptrt.export.state import attributes, changed, fingerprint, objects, written_parts
+        from adaptrt.export.state import changed, fingerprint, written_parts
 
         with self.job.timed("load") as stage:
             model = load_model(self.job.hooks, self.job.ctx)
@@ -94,11 +94,9 @@ class ConversionJob:
             cached = written_parts(changed(loaded, before))
         self.job.report.spec = spec
         ImageLinks(job=self.job, reference=reference, spec=spec).compare_with_framework()
-        require_untouched(
-            before, untouched := fingerprint(model), "before the hook patches was called", [*cached, *objects(before)]
-        )
+        require_untouched(before, untouched := fingerprint(model), "before the hook patches was called", cached)
         exported = self.export(model, spec, untouched, cached)
-        require_untouched(before, fingerprint(model), "during the export", [*cached, *attributes(before)])
+        require_untouched(before, fingerprint(model), "during the export", cached, exporting=True)
         graph, spec = self.rewrite(exported, spec)
         float32 = onnx_artifact(self.job.workdir / "model.onnx", FP32)
         with self.job.timed("write"):

@@ -115,11 +115,16 @@ class ReferenceRun(SampleRun):
         return why_unrepeatable(self.model, lambda: self.runner.run(inputs))
 
 
-def require_untouched(before: Fingerprint, after: Fingerprint, where: str, ignored: Sequence[str] = ()) -> None:
-    """Reject a model that was modified outside of patches: the model compared later would not be the one loaded."""
-    from adaptrt.export.state import changed
+def require_untouched(
+    before: Fingerprint, after: Fingerprint, where: str, written: Sequence[str], *, exporting: bool = False
+) -> None:
+    """Reject a model that was modified outside of patches: the model compared later would not be the one loaded.
 
-    found = [name for name in changed(before, after) if name not in ignored]
+    ``written`` names the parts that its own forward writes.
+    """
+    from adaptrt.export.state import modified
+
+    found = modified(before, after, written, exporting=exporting)
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise PatchError(
@@ -158,7 +163,8 @@ def _state_written(parts: Sequence[str]) -> Finding:
         severity="warning",
         operator="",
         count=len(parts),
-        message=f"forward() modifies {', '.join(parts[:3])}{more} on every call: the file keeps the value from the export",
+        message=f"forward() modifies {', '.join(parts[:3])}{more} on every call: if the outputs depend on that, the file keeps "
+        "the value from the export",
         advice="remove the state from forward(), or make it an input and an output",
     )
 

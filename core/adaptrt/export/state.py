@@ -72,7 +72,7 @@ def modified(
     """What was changed by something other than the model: neither ``written`` by its forward nor possibly a cache.
 
     Caches inside objects may be filled whenever the model runs or is read, attributes only while ``exporting``, where a
-    trace takes other paths. A function that is added is no cache: it may replace a method.
+    trace takes other paths. A function that is added is not a cache: it may replace a method.
     """
 
     def is_cache(name: str) -> bool:

@@ -214,7 +214,7 @@ def _sizes(value: Any) -> list[int] | None:
 
 
 def _rank(value: Any) -> int | None:
-    """``None`` for what is no tensor, and for tensors of unknown sizes."""
+    """``None`` for what is not a tensor, and for tensors of unknown sizes."""
     sizes = _sizes(value)
     return None if sizes is None else len(sizes)
 

@@ -103,7 +103,7 @@ def _tensor(value: torch.Tensor) -> Any:
 class _Reader:
     """The values and insides of objects, each read once, and of none that is ``known``.
 
-    What was read is kept with its object: the id of an object that is no longer alive may be given to another.
+    Results are kept together with their objects: Python reuses the id of an object that was freed.
     """
 
     def __init__(self, known: set[int]) -> None:

@@ -47,6 +47,14 @@ _CONVERTED: dict[str, Path] = {}
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is an empty one of the test's own."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
 def converted(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Callable[[str], Path]:
     """``converted("detector")``: an ONNX file of that net, in a folder of the test's own; converted once a run."""
 

@@ -13,12 +13,7 @@ from adaptrt.errors import OutputError
 
 Converted = Callable[[str], Path]
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_a_slash_names_a_folder(adaptrt: Any, converted: Converted, image: Path, tiny: str) -> None:

@@ -16,12 +16,7 @@ from adaptrt.errors import UsageError
 
 Converted = Callable[[str], Path]
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_an_image_gives_a_line_and_a_drawing(adaptrt: Any, converted: Converted, image: Path) -> None:

@@ -24,12 +24,7 @@ from adaptrt.vision.video import VideoWriter  # noqa: E402
 
 Converted = Callable[[str], Path]
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -276,7 +276,7 @@ def test_ctrl_c_ends_the_build(model: Path, stand_in_process: Callable[..., None
 def test_ctrl_c_in_the_start_of_the_build_process_ends_it(
     model: Path, stand_in_process: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process runs, but nobody knows it."""
+    """The process runs, but its handle is lost."""
     if sys.platform != "linux":
         pytest.skip("Linux only")
     stand_in_process("hang")

@@ -79,7 +79,8 @@ def end_with_parent() -> None:
 def end_with_input() -> None:
     """Request SIGIO, which ends the process, when the caller closes its end of the standard input (Linux).
 
-    Processes that the caller has forked meanwhile have it too. It is also closed if Ctrl-C interrupts the caller after it has started this process, and before it knows it.
+    Processes that the caller has forked meanwhile have it too. It is also closed if Ctrl-C interrupts the caller after it has
+    started this process, and before it has its handle.
     """
     if sys.platform == "linux":
         import fcntl

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -122,10 +121,10 @@ class DeviceImages:
         if image.flags.c_contiguous and self.is_page_locked(_address(image)):
             return image
         size = image.size
-        memory = None
-        if self._idle:
-            with suppress(IndexError):  # another thread took the last one
-                memory, address = self._idle.pop()
+        try:
+            memory, address = self._idle.pop()
+        except IndexError:
+            memory = None
         if memory is None or memory.size < size:
             memory = self._copy_memory(1 << (size - 1).bit_length())
             if memory is None:

@@ -45,9 +45,9 @@ _VALUE = (
     rf"'[^']*'|(?:{_WORDS})(?![\w,/=-]|\.\w)|(?=\S*[\d=/:|*+_]|[A-Z]{{2,}}|[^\s,;.)]+[,.]\w|\w+(?:[.,;)\n]|$)){_TOKEN}"
 )
 """What is not a word of the sentence."""
-_OPTION = re.compile(rf"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*[a-z0-9]|-o)(?![\w-])(?:[ =](?P<value>{_VALUE}))?")
-_PAIR = re.compile(rf"(?<![\w-])(?:--set|-s) (?P<key>[\w.]+)(?:=(?P<value>'[^']*'|{_TOKEN}))?")
-_COMMAND = re.compile(r"\b(?:adaptrt [a-z]|pip |trtexec |polygraphy )[^;\n]*?(?=\.(?:\s|$)|;|\n|, or |$)")
+OPTION = re.compile(rf"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*[a-z0-9]|-o)(?![\w-])(?:[ =](?P<value>{_VALUE}))?")
+PAIR = re.compile(rf"(?<![\w-])(?:--set|-s) (?P<key>[\w.]+)(?:=(?P<value>'[^']*'|{_TOKEN}))?")
+COMMAND = re.compile(r"\b(?:adaptrt [a-z]|pip |trtexec |polygraphy )[^;\n]*?(?=\.(?:\s|$)|;|\n|, or |$)")
 _NEIGHBORS = re.compile(r"(\w=(?:\"[^\"]*\"|\w+)) (?=\w+=)")
 _IN_PYTHON = re.compile(r" \(in Python: [^)]*\)")
 
@@ -64,7 +64,7 @@ def in_python(text: str, function: Callable[..., Any]) -> str:
     if "-" not in text:
         return text
     found, start = [], 0
-    for command in _COMMAND.finditer(text):
+    for command in COMMAND.finditer(text):
         found += [_translated(text[start : command.start()], function), command.group()]
         start = command.end()
     return "".join([*found, _translated(text[start:], function)])
@@ -73,10 +73,10 @@ def in_python(text: str, function: Callable[..., Any]) -> str:
 def _translated(text: str, function: Callable[..., Any]) -> str:
     arguments, before = _arguments(function), text
     if "options" in arguments:
-        text = _PAIR.sub(_option_of_adapter, text)
+        text = PAIR.sub(_option_of_adapter, text)
     elif "params" in arguments:
-        text = _PAIR.sub(_parameter, text)
-    translated = _OPTION.sub(lambda match: arguments.spelled(match["flag"], match["value"]) or match.group(), text)
+        text = PAIR.sub(_parameter, text)
+    translated = OPTION.sub(lambda match: arguments.spelled(match["flag"], match["value"]) or match.group(), text)
     return _NEIGHBORS.sub(r"\1, ", _IN_PYTHON.sub("", translated)) if translated != before else before
 
 

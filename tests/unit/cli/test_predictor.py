@@ -134,7 +134,7 @@ def test_invalid_use_is_named(converted: Converted) -> None:
         Predictor(converted("detector"))({"img": []})
     assert caught.value.hint == "Its columns are: img."
     with pytest.raises(UsageError, match="conf must be between 0 and 1") as caught:
-        Predictor("detector.onnx", params={"conf": 2})({"image": [np.zeros((8, 8, 3), np.uint8)]})
+        Predictor(converted("detector"), params={"conf": 2})({"image": [np.zeros((8, 8, 3), np.uint8)]})
     assert caught.value.hint == 'For example: params={"conf": 0.5}'
 
 

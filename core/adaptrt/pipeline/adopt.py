@@ -18,7 +18,7 @@ from adaptrt.pipeline.output import choose_destination, opened, output_error, pu
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, task_named
 from adaptrt.specs.adoption import Adoption
-from adaptrt.specs.decoders import find_decoder
+from adaptrt.specs.decoders import another_decoder, find_decoder
 from adaptrt.specs.runners import Runner
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def adopt_spec(
     if not task.draws and task.scoring is None:
         raise UsageError(
             f"Decoder {name!r} returns values that cannot be drawn or scored.",
-            hint="Choose another decoder: docs/reference/decoders.md lists them.",
+            hint=another_decoder(),
         )
     tensor = _image_input(file, inputs)
     fixed = all(isinstance(side, int) for side in tensor.shape[2:])

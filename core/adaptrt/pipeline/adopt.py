@@ -14,7 +14,7 @@ from adaptrt.errors import ModelError, ShapeError, UsageError, in_shell
 from adaptrt.literals import literal_value
 from adaptrt.options import fill_options, option_names
 from adaptrt.pipeline.mmdeploy import Deployed, read_deployed
-from adaptrt.pipeline.output import choose_destination, opened, output_error, publish
+from adaptrt.pipeline.output import choose_destination, opened, output_error, publish, require_no_input
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, task_named
 from adaptrt.specs.adoption import Adoption
@@ -322,8 +322,7 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
         raise UsageError(
             f"-o {output}: the copy is an ONNX file.", hint=f"For example: -o {output.with_suffix('.onnx')}"
         )
-    if written.exists() and written.samefile(source):
-        raise UsageError(f"{written} is the same file as FILE.", hint="Specify another name with -o.")
+    require_no_input(written, [source.resolve()])
     with opened(destination) as workdir:
         adopted = workdir / "adopted.onnx"
         try:

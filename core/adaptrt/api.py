@@ -13,7 +13,6 @@ from adaptrt.pipeline.request_values import (
     calibration_of,
     data_of,
     nms_of,
-    output_of,
     path_of,
     paths_of,
     shapes_of,
@@ -100,7 +99,7 @@ def convert(
     request = Request(
         source=os.fspath(source),
         adapter=adapter,
-        output=output_of(output),
+        output=path_of(output),
         weights=path_of(weights),
         shapes=shapes_of(imgsz, batch, dynamic, shape),
         input_names=texts_of(input_names),
@@ -193,7 +192,7 @@ def build(
     command = python_command("build", locals(), build)
     request = BuildRequest(
         source=os.fspath(source),
-        output=output_of(output),
+        output=path_of(output),
         shapes=shapes_of(imgsz, batch, None, shape),
         set_dynamic_batch=set_dynamic_batch,
         adoption=Adoption(decoder, names=tuple(names)),
@@ -249,7 +248,7 @@ def tune(
     from adaptrt.python_command import python_command
 
     command = python_command("tune", locals(), tune)
-    recipe = output_of(output)
+    recipe = path_of(output)
     request = TuneRequest(
         source=os.fspath(source),
         output=recipe.parent if recipe is not None else None,

@@ -171,3 +171,18 @@ def test_a_command_in_a_hint_has_the_path_of_its_file() -> None:
         for match in re.finditer(rf"adaptrt (?:{commands}) [^\"\n]*\{{[\w.]+\.name\}}", text)
     ]
     assert not found, "use in_shell(path):\n" + "\n".join(found)
+
+
+def test_a_message_names_no_page_by_its_path() -> None:
+    """An installed package has no folder docs. A page is named by its title, which exists."""
+    titles = {
+        path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for path in (ROOT / "docs").rglob("*.md")
+    }
+    found = []
+    for name, _ in texts():
+        if name.endswith(".py") and name.startswith(("core/", "adapters/", "extensions/")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            found += [f"{name}: {match[0]}" for match in re.finditer(r"[^`\n]\bdocs/[\w/-]+\.md", text)]
+            named = re.findall(r"the page '([^'\n]+)' of the documentation", text)
+            found += [f"{name}: no page {title!r}" for title in named if title not in titles]
+    assert not found, "name the page's title:\n" + "\n".join(found)

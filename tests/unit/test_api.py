@@ -15,6 +15,7 @@ import pytest
 
 import adaptrt
 from adaptrt.errors import UsageError
+from adaptrt.evaluation import evaluate
 from adaptrt.pipeline.python_words import in_python
 
 
@@ -79,6 +80,9 @@ def test_lists_are_taken_as_they_are(asked: list[Any]) -> None:
         (lambda: adaptrt.bench("a.onnx", 2), "files must be a path; got 2.", "adaptrt.bench"),  # type: ignore[arg-type]
         (lambda: adaptrt.bench("a.onnx", gpu_peak=(1,)), "gpu_peak must be a tuple of 2 numbers or None; got (1,).", "help("),  # type: ignore[arg-type]
         (lambda: adaptrt.compare("a.onnx", samples="2"), "samples must be an integer; got '2'.", "help("),  # type: ignore[arg-type]
+        (lambda: evaluate("a.onnx", "val"), "files must be a list of paths; got 'a.onnx'.", "help(adaptrt.evaluation.evaluate)"),
+        (lambda: evaluate(["a.onnx"], "val", params=[1]), "params must be a dict or None; got [1].", "help("),  # type: ignore[arg-type]
+        (lambda: evaluate(["a.onnx"], "val", on_progress=1), "on_progress must be a function or None; got 1.", "help("),  # type: ignore[arg-type]
         (lambda: adaptrt.Predictor("a.onnx", custom_ops="a.so"), "custom_ops must be a list of paths; got 'a.so'.", "adaptrt.Predictor)"),
     ],
 )  # fmt: skip
@@ -93,7 +97,7 @@ ODD: list[Any] = [
     None, 0, 1, -1, 1.5, float("nan"), 10**30, "", "x", "a\0b", b"x", [], [1], [None], {}, {"a": 1}, object(), np.zeros(3), np.zeros((2, 2)),
     np.array(1), np.float32(1), True, (), (1, 2), (1, 2, 3), Path("x"), int, adaptrt.BuildOptions(),
 ]  # fmt: skip
-CALLS: dict[str, tuple[list[str], dict[str, Any]]] = {
+CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "convert": (["a.pt"], {"adapter": "a"}),
     "build": (["a.onnx"], {}),
     "tune": (["a.onnx"], {}),
@@ -101,6 +105,7 @@ CALLS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "bench": (["a.onnx"], {}),
     "compare": (["a.onnx", "b.onnx"], {}),
     "clean": (["a.onnx", "b.onnx"], {}),
+    "evaluate": ([["a.onnx"], "val"], {}),
     "Predictor": (["a.onnx"], {}),
     "CalibrationRequest": (["a"], {}),
     "LabeledData": (["a"], {}),
@@ -121,7 +126,7 @@ def test_no_argument_is_a_raw_error(name: str, monkeypatch: pytest.MonkeyPatch) 
         "adaptrt.pipeline.clean.clean",
     ):
         monkeypatch.setattr(place, lambda *_, **__: SimpleNamespace())
-    function, (given, options) = getattr(adaptrt, name), CALLS[name]
+    function, (given, options) = getattr(adaptrt, name, evaluate), CALLS[name]
     for index, parameter in enumerate(inspect.signature(function).parameters.values()):
         for value in ODD:
             if parameter.kind is parameter.VAR_POSITIONAL or index < len(given):
@@ -175,3 +180,13 @@ def test_errors_name_arguments() -> None:
 )  # fmt: skip
 def test_options_as_arguments(text: str, said: str) -> None:
     assert in_python(text, adaptrt.convert) == said
+
+
+def test_parameters_in_a_dict() -> None:
+    assert in_python("For example: --set conf=0.5", evaluate) == 'For example: params={"conf": 0.5}'
+    assert in_python("For example: --set conf=0.5", adaptrt.Predictor.__init__) == 'For example: params={"conf": 0.5}'
+    assert in_python("or lower --set conf", evaluate) == 'or lower params["conf"]'
+    assert (
+        in_python("For example: --backend eager,onnxruntime", evaluate)
+        == 'For example: backends=["eager", "onnxruntime"]'
+    )

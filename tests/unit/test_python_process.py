@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import adaptrt
 from adaptrt.python_process import module_command, program_command, safe_path
 
 ROOT = Path(__file__).parents[2]
-PLANTED = ("json", "numpy", "onnx", "cv2", "multiprocessing", "runpy", "adaptrt")
+PLANTED = ("json", "numpy", "onnx", "cv2", "multiprocessing", "runpy", "signal", "adaptrt")
 
 
 @pytest.fixture
@@ -42,14 +43,20 @@ def test_the_current_folder_is_not_searched(command: list[str], printed: str, pl
     assert not planted.exists()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no option for it")
-@pytest.mark.full
-def test_nor_by_workers(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_variable", [pytest.param(True, marks=pytest.mark.full), False])
+def test_nor_by_workers(has_variable: bool, planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.10 has no variable for it; the process that ``multiprocessing`` starts beside the first worker is a new one here."""
+    if has_variable and sys.version_info < (3, 11):
+        pytest.skip("Python 3.10 has no variable for it")
+    monkeypatch.setattr("adaptrt.python_process._HAS_SAFE_PATH", has_variable)
+    tracker = resource_tracker.ResourceTracker()
+    monkeypatch.setattr(resource_tracker, "getfd", tracker.getfd)
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
     process = multiprocessing.get_context("spawn").Process(target=os.getpid)
     with safe_path():
         process.start()
     process.join()
+    tracker._stop()  # type: ignore[attr-defined]
     assert process.exitcode == 0
     assert not planted.exists()
     assert "PYTHONSAFEPATH" not in os.environ

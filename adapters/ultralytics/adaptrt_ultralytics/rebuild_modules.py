@@ -156,7 +156,8 @@ class _Rebuilder:
         if kind is None:
             raise CheckpointError(
                 f"The class of layer {where or 'model'} cannot be rebuilt: {recorded.path}.",
-                hint=f"For the supported layers, see docs/how-to/custom-checkpoint.md. {WAYS_OUT}",
+                hint="For the supported layers, see the page 'Convert your own YOLOv5 checkpoint' of the documentation. "
+                f"{WAYS_OUT}",
             )
         if leaf:
             module = build_leaf(recorded)

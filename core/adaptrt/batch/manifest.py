@@ -72,9 +72,9 @@ def options_of(options: ExecutorOptions) -> dict[str, Any]:
 def _external(model: Path) -> list[Path]:
     if model.suffix.lower() != ".onnx":
         return []
-    from adaptrt.onnxfile.reader import read_onnx
+    from adaptrt.onnxfile.reader import external_files, read_onnx
 
-    return [model.parent / name for name in read_onnx(model).external]
+    return external_files(model, read_onnx(model))
 
 
 def open_job(folder: Path, manifest: JobManifest) -> bool:

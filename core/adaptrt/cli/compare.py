@@ -13,6 +13,7 @@ from adaptrt.cli.given import arguments
 from adaptrt.cli.inside_flags import (
     input_flags,
     inputs_from_flags,
+    inputs_of,
     names_of,
     opening_flags,
     opening_from_flags,
@@ -72,13 +73,14 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError
     from adaptrt.pipeline.layers.compare import compare as run
-    from adaptrt.pipeline.output import require_file
+    from adaptrt.pipeline.output import require_file, require_no_input
     from adaptrt.rendering.layers import comparison_lines
 
     page = Path(flags["html"]) if flags["html"] else None
     for flag in ("html", "save_inputs", "save_results"):
         if flags[flag]:
             require_file(Path(flags[flag]), f"--{flag.replace('_', '-')}")
+            require_no_input(Path(flags[flag]), inputs_of(flags, *flags["files"]), f"--{flag.replace('_', '-')}")
     request = request_from_flags(flags, f"adaptrt compare {shlex.join(arguments(ctx))}")
     with redirect_stdout_to_stderr(verbose):
         found = run(request)

@@ -22,29 +22,37 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     """Make the options of the file the defaults of this command; a ``UsageError`` names an unknown one."""
     if path is None or ctx.resilient_parsing:
         return
-    from adaptrt.conversion_file import NEVER, VERSIONS, read_conversion
-    from adaptrt.errors import UsageError, did_you_mean
+    from adaptrt.conversion_file import VERSIONS, read_conversion
+    from adaptrt.errors import UsageError
 
     content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(_not_a_page(Path(path)))
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
         raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
     _require_repeated(path, content, typed(ctx))
+    ctx.meta[_PATH] = path
+    use_options(ctx, content, path)
+    for line in _other_versions(versions):
+        echo(f"Warning: {path}: {line}", err=True)
+
+
+def use_options(ctx: click.Context, content: Mapping[str, Any], where: str) -> None:
+    """Make these options the defaults of a command; ``where`` names the file in messages."""
+    from adaptrt.conversion_file import NEVER
+    from adaptrt.errors import UsageError, did_you_mean
+
     known = options_by_name(ctx.command)
     defaults: dict[str, Any] = {}
     for name, value in content.items():
         if name == NEVER:
-            raise UsageError(f"{path}: {NEVER} is accepted only on the command line.", hint=f"Pass --{NEVER} there.")
+            raise UsageError(f"{where}: {NEVER} is accepted only on the command line.", hint=f"Pass --{NEVER} there.")
         parameter = known.get(name)
         if parameter is None or parameter.name is None:
-            raise UsageError(f"{path}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
-        given = _as_given(f"{path}: {name}", name, value, parameter)
+            raise UsageError(f"{where}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
+        given = _as_given(f"{where}: {name}", name, value, parameter)
         if not is_settled(ctx, parameter):
             defaults[parameter.name] = given
-    ctx.meta[_PATH] = path
     ctx.default_map = {**defaults, **(ctx.default_map or {})}
-    for line in _other_versions(versions):
-        echo(f"Warning: {path}: {line}", err=True)
 
 
 def file_of(ctx: click.Context, parameter: click.Parameter | None) -> str | None:

@@ -69,13 +69,12 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
 
 
 def _target(source: Path, output: str | None, default: Path) -> Path:
-    from adaptrt.errors import OutputError
+    from adaptrt.pipeline.output import require_no_input
 
     target = Path(output) if output else default
     if target.is_dir():
         target = target / default.name
-    if target.exists() and target.samefile(source):
-        raise OutputError(f"{target} is the input file.", hint="Choose another file with -o.")
+    require_no_input(target, [source.resolve()])
     return target
 
 

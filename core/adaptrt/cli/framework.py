@@ -15,10 +15,10 @@ import click
 from adaptrt.cli.config_file import file_of
 from adaptrt.cli.given import Given, read_given
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
-from adaptrt.cli.named_folder import make_named_folder
 from adaptrt.cli.output import echo
 from adaptrt.cli.yolo_lines import is_yolo_word
 from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, empty_value, nearest_option
+from adaptrt.pipeline.named_folder import named_folder
 from adaptrt.specs.commands import COMMANDS
 from adaptrt.specs.commands import Command as Declared
 
@@ -146,7 +146,7 @@ class Command(click.Command):
             error.ctx = error.ctx or ctx  # the hint names this command
             raise
         self._reject_empty(ctx)
-        make_named_folder(ctx)
+        ctx.with_resource(named_folder(ctx.params.get("output")))
         arguments = [ctx.params.get(str(one.name)) for one in self.params if isinstance(one, click.Argument)]
         words = [word for value in arguments for word in ([value] if isinstance(value, str) else value or ())]
         if any(is_yolo_word(str(word)) and not Path(word).exists() for word in words):

@@ -84,6 +84,12 @@ def origin_from_flags(flags: Mapping[str, Any]) -> Origin | None:
     return Origin.named(flags["adapter"], flags["source"], weights, options, flags["trust_checkpoint"])
 
 
+def inputs_of(flags: Mapping[str, Any], *files: str | Path | None) -> frozenset[Path]:
+    """The files that a command reads: ``files``, and those of its options. No output replaces them."""
+    given = (*files, flags["image"], flags["inputs"], flags["onnx"])
+    return frozenset(Path(one).resolve() for one in given if one)
+
+
 def names_of(text: str | None) -> tuple[str, ...]:
     """``A,B`` as names."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())

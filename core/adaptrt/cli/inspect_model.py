@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, opening_flags, opening_from_flags
+from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, inputs_of, opening_flags, opening_from_flags
 from adaptrt.cli.output import echo, echo_json, echo_json_text
 from adaptrt.errors import UsageError, did_you_mean, in_shell
 
@@ -93,12 +93,13 @@ def draw(file: Path, form: str, flags: dict[str, Any], *, quiet: bool, as_json: 
     """Write the drawing beside the file, or where ``-o`` says."""
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.pipeline.layers.drawing import DrawingRequest, draw_graph
-    from adaptrt.pipeline.output import require_file
+    from adaptrt.pipeline.output import require_file, require_no_input
     from adaptrt.rendering.drawing import write_drawing
     from adaptrt.rendering.formatting import display_path
 
     output = Path(flags["output"]) if flags["output"] else file.with_name(f"{file.name}.graph.{form}")
     require_file(output)
+    require_no_input(output, inputs_of(flags, file, flags["comparison"]))
     request = DrawingRequest(
         file=file,
         color=flags["color"] or ("error" if flags["comparison"] else "precision"),

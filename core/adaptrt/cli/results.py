@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ImageError, OutputError, UsageError, did_you_mean
-from adaptrt.pipeline.output import require_folder
+from adaptrt.pipeline.output import require_folder, require_no_input
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
 from adaptrt.specs import Found, Task, task_named
@@ -75,19 +75,15 @@ def find_targets(paths: Sequence[Path], output: str | None) -> list[ImageTarget]
         if len(paths) > 1:
             raise UsageError(f"-o {output} is one file, but there are {len(paths)} images.", hint="Pass a folder.")
         require_folder(place.parent)
-        return [ImageTarget(paths[0], _not_an_input(place, inputs), names[0])]
+        require_no_input(place, inputs)
+        return [ImageTarget(paths[0], place, names[0])]
     require_folder(place)
     images = []
     for path, name in zip(paths, names, strict=True):
         suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
-        images.append(ImageTarget(path, _not_an_input(place / f"{name}{suffix}", inputs), name))
+        images.append(ImageTarget(path, place / f"{name}{suffix}", name))
+        require_no_input(place / f"{name}{suffix}", inputs)
     return images
-
-
-def _not_an_input(output: Path, inputs: Container[Path]) -> Path:
-    if output.resolve() in inputs:
-        raise OutputError(f"-o would overwrite the image {output} itself.", hint="Choose another folder or name.")
-    return output
 
 
 def write_results(
@@ -167,10 +163,7 @@ def export_results(task: Task[Any], format: str, results: Sequence[Result], fold
     written = []
     for name, data in task.export(format, found):
         path = folder / format / name
-        if path.resolve() in inputs:
-            raise OutputError(
-                f"--save {format} would overwrite the image {path}.", hint="Choose another folder with -o."
-            )
+        require_no_input(path, inputs, what=f"--save {format}")
         written.append(write_file(path, data))
     return written
 

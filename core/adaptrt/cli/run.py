@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, names_of, opening_flags, opening_from_flags
+from adaptrt.cli.inside_flags import (
+    input_flags,
+    inputs_from_flags,
+    inputs_of,
+    names_of,
+    opening_flags,
+    opening_from_flags,
+)
 from adaptrt.cli.output import echo, echo_json
 
 WHAT = "Tensors"
@@ -39,6 +46,7 @@ def run(*, file: str, verbose: int, quiet: bool, as_json: bool, **flags: Any) ->
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.pipeline.layers.run import RunRequest, save
     from adaptrt.pipeline.layers.run import run as run_file
+    from adaptrt.pipeline.output import require_no_input
     from adaptrt.rendering.formatting import display_path
     from adaptrt.rendering.layers import tensor_facts
     from adaptrt.rendering.tables import aligned_rows
@@ -51,9 +59,12 @@ def run(*, file: str, verbose: int, quiet: bool, as_json: bool, **flags: Any) ->
         precision=flags["precision"],
         options=opening_from_flags(flags),
     )
+    inputs = inputs_of(flags, file)
+    if flags["output"]:
+        require_no_input(Path(flags["output"]), inputs)
     with redirect_stdout_to_stderr(verbose):
         found = run_file(request)
-    written = save(found, Path(flags["output"])) if flags["output"] else []
+    written = save(found, Path(flags["output"]), inputs) if flags["output"] else []
     facts = tensor_facts(found.arrays)
     if as_json:
         return echo_json(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
 from adaptrt.errors import DependencyError, ImageError, OutputError, UsageError
-from adaptrt.pipeline.output import require_folder
+from adaptrt.pipeline.output import require_folder, require_no_input
 from adaptrt.python_process import program_command
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
@@ -308,8 +308,7 @@ class _Writers:
             stem, own = Path(name).stem.replace(":", ""), Path(name).suffix
             suffix = (own if own.lower() in SUFFIXES else ".png") if still else VIDEO_SUFFIX
             path = self._folder / f"{self._names.take(stem)}{suffix}"
-        if path.resolve() in self._inputs:
-            raise OutputError(f"-o would overwrite {path} itself.", hint="Choose another folder or name.")
+        require_no_input(path, self._inputs)
         return path
 
 

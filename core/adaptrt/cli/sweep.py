@@ -69,6 +69,7 @@ def sweep(
     conversions that have no result or have changed. The exit code is 9 if any failed.
     """
     from adaptrt.cli.output import echo_json
+    from adaptrt.cli.sweep_values import require_bench_values, require_values
     from adaptrt.conversion_file import read_conversion
     from adaptrt.errors import VerificationError, in_shell
     from adaptrt.rendering.sweeps import sweep_table, write_sweep
@@ -86,6 +87,9 @@ def sweep(
     chosen, own = _executor(executor, (*executor_pairs, *([f"address={address}"] if address else [])))
     _require_known(cells, file)
     words = {cell.name: _repeated_code(cell, code, file) for cell in cells}
+    require_values(cells, words, file)
+    if bench is not None:
+        require_bench_values(bench, file)
     if dry_run:
         if as_json:
             echo_json({"conversions": [{"name": cell.name, "options": dict(cell.options)} for cell in cells]})

@@ -59,13 +59,10 @@ def tune(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **f
     from adaptrt.api import run_tune
     from adaptrt.cli.output import echo, echo_json_text, redirect_stdout_to_stderr
     from adaptrt.cli.progress import choose_observer
-    from adaptrt.errors import OutputError
     from adaptrt.pipeline.tuning.request import TuneRequest
     from adaptrt.rendering.tuning import tuning_lines
 
     recipe = Path(flags["output"]) if flags["output"] is not None else None
-    if recipe is not None and (recipe.suffix.lower() != ".toml" or recipe.is_dir()):
-        raise OutputError(f"-o {recipe}: a recipe is a .toml file.", hint=f"For example: -o {recipe.stem}.toml")
     data = data_from_flags({**flags, "max_loss": None})
     request = TuneRequest(
         source=flags["source"],

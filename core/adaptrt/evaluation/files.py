@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import OutputError
-from adaptrt.pipeline.output import require_folder
+from adaptrt.pipeline.output import require_folder, require_no_input
 from adaptrt.store.free_names import FreeNames
 from adaptrt.store.workspace import written_aside
 
@@ -71,12 +71,7 @@ class ResultsFile:
             )
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder.", hint="Specify a file: --format-only results.json")
-        place = self.path.resolve()
-        if place.exists() and any(one.resolve() in (place, *place.parents) for one in self.inputs):
-            raise OutputError(
-                f"{self.path} is an input of the evaluation and would be overwritten.",
-                hint="Specify another file: --format-only results.json",
-            )
+        require_no_input(self.path, [one.resolve() for one in self.inputs], "--format-only")
         require_folder(self.path.parent, "--format-only")
 
     def __call__(self, subject: Subject, records: list[dict[str, Any]]) -> None:

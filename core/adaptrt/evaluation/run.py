@@ -16,7 +16,9 @@ from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.request import EvaluationRequest
 from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects, require_one_task, require_task
 from adaptrt.pipeline.load import Model
+from adaptrt.pipeline.public_call import public_call
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
+from adaptrt.pipeline.request_values import StrPath, path_of, paths_of
 from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
 from adaptrt.specs.backends import OpenOptions
 from adaptrt.specs.tasks import HasFigures
@@ -27,24 +29,25 @@ OnPrediction = Callable[[Subject, Example, Any, Any, Task[Any]], None]
 OnRecords = Callable[[Subject, list[dict[str, Any]]], None]
 
 
+@public_call
 def evaluate(
-    files: Sequence[str | os.PathLike[str]],
-    data: str | os.PathLike[str],
+    files: Sequence[StrPath],
+    data: StrPath,
     *,
-    images: str | os.PathLike[str] | None = None,
+    images: StrPath | None = None,
     backends: Sequence[str] = (),
     batch: int | None = None,
     limit: int | None = None,
-    params: dict[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
     device: str | None = None,
     adapter: str | None = None,
-    source: str | os.PathLike[str] | None = None,
-    weights: str | os.PathLike[str] | None = None,
+    source: StrPath | None = None,
+    weights: StrPath | None = None,
     trust_checkpoint: bool = False,
     allow_host_code: bool = False,
-    plugin_libs: Sequence[str | os.PathLike[str]] = (),
-    custom_ops: Sequence[str | os.PathLike[str]] = (),
-    plugins_file: str | os.PathLike[str] | None = None,
+    plugin_libs: StrPath | Sequence[StrPath] = (),
+    custom_ops: StrPath | Sequence[StrPath] = (),
+    plugins_file: StrPath | None = None,
     on_progress: Progress | None = None,
     on_prediction: OnPrediction | None = None,
     on_records: OnRecords | None = None,
@@ -56,7 +59,7 @@ def evaluate(
     - ``batch``: batch size; default: the spec's opt size. ``limit``: maximum number of images, spread evenly over the data
     - ``adapter``, ``source``, ``weights``, ``trust_checkpoint``: for eager, as passed to ``convert``; names in a report are
       never loaded
-    - ``params``: parameters of the decoder and, for eager, options of the adapter (``--set``)
+    - ``params``: parameters of the decoder and, for eager, options of the adapter
     - ``images``: the folder of the images, if the task's data set has them elsewhere
     - ``plugin_libs``, ``custom_ops``: libraries for TensorRT and ONNX Runtime
     - ``score``: without it, scores are not computed
@@ -65,24 +68,24 @@ def evaluate(
       backend in the task's exchange format (detection: COCO results)
     """
     request = EvaluationRequest(
-        files=tuple(map(Path, files)),
+        files=paths_of(files),
         data=Path(data),
-        images=Path(images) if images else None,
+        images=path_of(images),
         backends=tuple(backends),
         batch=batch,
         limit=limit,
         params=dict(params or {}),
         options=OpenOptions(
             device=device,
-            custom_ops=tuple(map(Path, custom_ops)),
-            plugin_libs=tuple(map(Path, plugin_libs)),
+            custom_ops=paths_of(custom_ops),
+            plugin_libs=paths_of(plugin_libs),
             allow_host_code=allow_host_code,
         ),
         adapter=adapter,
         source=None if source is None else os.fspath(source),
-        weights=Path(weights) if weights else None,
+        weights=path_of(weights),
         trust_checkpoint=trust_checkpoint,
-        plugins_file=Path(plugins_file) if plugins_file else None,
+        plugins_file=path_of(plugins_file),
         score=score,
     )
     return run_evaluation(request, on_progress=on_progress, on_prediction=on_prediction, on_records=on_records)

@@ -45,6 +45,8 @@ _AS_FIRST = frozenset({
 })  # fmt: skip
 _REDUCTIONS = frozenset({"sum", "mean", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "any", "all", "logsumexp"})  # fmt: skip
 _RESHAPES = frozenset({"view", "reshape", "expand"})
+_MOVES = frozenset({"t", "transpose", "permute", "unsqueeze"})
+_PRODUCTS = frozenset({"linear", "convolution", "matmul", "mm", "bmm"})
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,12 @@ class Origins:
             return self._reshaped(value, operands)
         if known and name in ("slice", "select"):
             return self._sliced(value, operands)
+        if known and name in _MOVES:
+            return self._moved(value, name, operands)
+        if known and name in _PRODUCTS:
+            return self._product(value, name, operands)
+        if name == "cat" and _rank(value) is not None:
+            return self._joined(value, operands)
         return _all_axes(value)
 
     def _found_by_values(self, value: Any, name: str, operands: list[Any]) -> frozenset[int]:
@@ -196,6 +204,48 @@ class Origins:
             return _all_axes(value)
         counts = [bool(self._of(one)) for one in operands[1].node().inputs()] or [False] * len(numbers)
         return frozenset(at for at, number in enumerate(numbers) if number == -1 or counts[at])
+
+    def _moved(self, value: Any, name: str, operands: list[Any]) -> frozenset[int]:
+        """Axes in another order, or with one more."""
+        order = [*range(_rank(operands[0]) or 0)]
+        dims = _numbers(operands[1]) if name == "permute" else [one.toIValue() for one in operands[1:3]]
+        if dims is None or any(dim is None for dim in dims):
+            return _all_axes(value)
+        places = [int(dim or 0) % (_rank(value) or 1) for dim in dims]
+        if name == "unsqueeze":
+            order.insert(places[0], -1)
+        elif name == "permute":
+            order = places
+        elif name == "transpose":
+            first, second = places
+            order[first], order[second] = second, first
+        else:
+            order.reverse()
+        return frozenset(axis for axis, before in enumerate(order) if before in self._of(operands[0]))
+
+    def _product(self, value: Any, name: str, operands: list[Any]) -> frozenset[int]:
+        """What is summed over is gone; the sizes of weights are fixed."""
+        first, second = operands[:2]
+        rank, ranks = _rank(value) or 0, (_rank(first) or 0, _rank(second) or 0)
+        one, other = self._of(first), self._of(second)
+        if name in ("linear", "convolution"):
+            channel = 1 if name == "convolution" else rank - 1
+            return one - {channel} if not any(map(self._of, operands[1:])) else _all_axes(value)
+        if min(ranks) < 2:
+            return _all_axes(value)
+        rows = {rank - 2} if ranks[0] - 2 in one else set[int]()
+        columns = {rank - 1} if ranks[1] - 1 in other else set[int]()
+        batches = {axis for axis in self._broadcast(value, [first, second]) if axis < rank - 2}
+        return frozenset(rows | columns | batches)
+
+    def _joined(self, value: Any, operands: list[Any]) -> frozenset[int]:
+        """The sizes of the other axes are the same in all tensors, so that one that is fixed fixes it."""
+        tensors, dim, rank = [*operands[0].node().inputs()], operands[1].toIValue(), _rank(value) or 0
+        if dim is None or not tensors or any(_rank(one) != rank for one in tensors):
+            return _all_axes(value)
+        varying = [self._of(one) for one in tensors]
+        along = {dim % rank} if any(dim % rank in one for one in varying) else set[int]()
+        return frozenset.intersection(*varying) - {dim % rank} | along
 
     def _sliced(self, value: Any, operands: list[Any]) -> frozenset[int]:
         dim = operands[1].toIValue()

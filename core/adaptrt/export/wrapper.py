@@ -79,5 +79,5 @@ def require_count(given: int, count: int, inputs: Sequence[torch.Tensor]) -> Non
         raise ModelError(
             f"The model returns {given} outputs for {batch}, and {count} for another one.",
             hint="It returns a list with an entry for each sample: wrap it in a module whose outputs have the batch as first "
-            "axis (docs/how-to/lists-and-nms.md). A network with fixed sizes inside can also be converted with --batch 1.",
+            "axis (see the page 'Take lists and NMS out of a model' of the documentation). A network with fixed sizes inside can also be converted with --batch 1.",
         )

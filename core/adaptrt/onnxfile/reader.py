@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from adaptrt.errors import GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec
@@ -17,6 +17,8 @@ STACK_TRACE = "pkg.torch.onnx.stack_trace"
 SOURCE = "adaptrt.source"  # file.py:12, the form that adaptrt writes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _HEAD = 20  # bytes: a tag and a size at their longest
+_LOCATION = "location"
+_SMALL = 4096  # bytes of a node that are searched for the key of external data, which is faster than to read its fields
 _WEIGHT_TYPES = (
     "float32", "float16", "bfloat16", "float64", "int8", "int4", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn",
 )  # fmt: skip
@@ -61,7 +63,7 @@ class Tensor:
 @dataclass
 class OnnxFile:
     """The outline of an ONNX file. ``weights`` maps an initializer to its number of elements, ``weight_types`` counts
-    elements by type, ``external`` names the files that hold weights."""
+    elements by type, ``external`` names the files that hold tensors, also those of attributes, subgraphs and functions."""
 
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
@@ -93,20 +95,30 @@ def read_onnx(path: Path) -> OnnxFile:
     require_model_file(path)
     if path.stat().st_size == 0:
         raise GraphError(f"{path.name} is empty.", hint="Convert the model again.")
-    found = OnnxFile()
-    # read, not mapped: a mapped file that becomes shorter meanwhile ends the process by SIGBUS
-    with path.open("rb") as file:
-        try:
-            _read_model(_Part(file, 0, file.seek(0, os.SEEK_END)), found)
-        except (IndexError, ValueError) as error:
-            raise not_onnx(path) from error
+    found = _outline(path)
     if not found.outputs:
         raise GraphError(f"{path.name} contains no ONNX graph.", hint="Check that the file is complete.")
     return found
 
 
+def external_names(path: Path) -> list[str]:
+    """The names of the external files of any ONNX file, each once."""
+    return list(dict.fromkeys(_outline(path).external))
+
+
+def _outline(path: Path) -> OnnxFile:
+    found = OnnxFile()
+    # read, not mapped: a mapped file that becomes shorter meanwhile ends the process by SIGBUS
+    with path.open("rb") as file:
+        try:
+            _read_model(_Part(file, 0, file.seek(0, os.SEEK_END)), found)
+        except (IndexError, ValueError, RecursionError) as error:
+            raise not_onnx(path) from error
+    return found
+
+
 def external_files(path: Path, found: OnnxFile) -> list[Path]:
-    """The external files that contain the weights."""
+    """The external files that contain tensors, each once."""
     return [path.parent / name for name in dict.fromkeys(found.external)]
 
 
@@ -158,14 +170,21 @@ def _read_model(data: _Part, found: OnnxFile) -> None:
         elif number == 14 and isinstance(value, _Part):
             key, text = _pair(value)
             found.metadata[key] = text
+        elif number == 25 and isinstance(value, _Part):
+            found.external += [
+                text for inner, part in value.fields() if inner == 7 for text in _locations_in_node(part)
+            ]
     found.inputs = [tensor for tensor in found.inputs if tensor.name not in found.weights]
 
 
 def _read_graph_field(number: int, value: _Part, found: OnnxFile) -> None:
     if number == 1:
         found.nodes.append(_node(value))
+        found.external += _locations_in_node(value)
     elif number == 5:
         _read_weights(value, found)
+    elif number == 15:
+        found.external += _locations(value, _SPARSE)
     elif number == 11:
         found.inputs.append(_tensor(value))
     elif number == 12:
@@ -234,11 +253,40 @@ def _read_weights(data: _Part, found: OnnxFile) -> None:
             name = _text(value)
         elif number == 13 and isinstance(value, _Part):
             key, text = _pair(value)
-            if key == "location":
+            if key == _LOCATION:
                 found.external.append(text)
     found.weights[name] = elements
     dtype = _DTYPES.get(kind, f"type {kind}")
     found.weight_types[dtype] = found.weight_types.get(dtype, 0) + elements
+
+
+def _locations_in_node(node: int | _Part) -> Iterator[str]:
+    """The files that hold tensors of a node's attributes, and of the graphs in them."""
+    if isinstance(node, _Part) and (node.size > _SMALL or _LOCATION.encode() in node.read()):
+        yield from _locations(node, _NODE)
+
+
+def _locations(data: int | _Part, form: _Form) -> Iterator[str]:
+    for number, value in data.fields() if isinstance(data, _Part) else ():
+        inner = form.get(number)
+        if inner is _NODE:
+            yield from _locations_in_node(value)
+        elif inner is not None:
+            yield from _locations(value, inner)
+        elif form is _TENSOR and number == 13 and isinstance(value, _Part):
+            key, text = _pair(value)
+            if key == _LOCATION:
+                yield text
+
+
+_Form = dict[int, Any]
+"""The fields of a message that can hold tensors, and their forms."""
+_TENSOR: _Form = {}
+_SPARSE: _Form = {1: _TENSOR, 2: _TENSOR}
+_GRAPH: _Form = {5: _TENSOR, 15: _SPARSE}
+_ATTRIBUTE: _Form = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
+_NODE: _Form = {5: _ATTRIBUTE}
+_GRAPH[1] = _NODE
 
 
 def _tensor(data: _Part) -> Tensor:

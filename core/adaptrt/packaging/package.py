@@ -121,9 +121,9 @@ def _files_of(model: Path, backend: Backend) -> tuple[Path, ...]:
     if not runs_onnx(backend):
         manifest = model.with_name(f"{model.name}.json")
         return (model, manifest) if manifest.is_file() else (model,)
-    from adaptrt.onnxfile.reader import read_onnx
+    from adaptrt.onnxfile.reader import external_files, read_onnx
 
-    return (model, *(model.parent / name for name in read_onnx(model).external))
+    return (model, *external_files(model, read_onnx(model)))
 
 
 def _built_with(model: Path) -> str:

@@ -14,11 +14,11 @@ from adaptrt.errors import ModelError, ShapeError, UsageError, in_shell
 from adaptrt.literals import literal_value
 from adaptrt.options import fill_options, option_names
 from adaptrt.pipeline.mmdeploy import Deployed, read_deployed
-from adaptrt.pipeline.output import choose_destination, opened, output_error, publish
+from adaptrt.pipeline.output import choose_destination, opened, output_error, publish, require_no_input
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, task_named
 from adaptrt.specs.adoption import Adoption
-from adaptrt.specs.decoders import find_decoder
+from adaptrt.specs.decoders import another_decoder, find_decoder
 from adaptrt.specs.runners import Runner
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def adopt_spec(
     if not task.draws and task.scoring is None:
         raise UsageError(
             f"Decoder {name!r} returns values that cannot be drawn or scored.",
-            hint="Choose another decoder: docs/reference/decoders.md lists them.",
+            hint=another_decoder(),
         )
     tensor = _image_input(file, inputs)
     fixed = all(isinstance(side, int) for side in tensor.shape[2:])
@@ -322,8 +322,7 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
         raise UsageError(
             f"-o {output}: the copy is an ONNX file.", hint=f"For example: -o {output.with_suffix('.onnx')}"
         )
-    if written.exists() and written.samefile(source):
-        raise UsageError(f"{written} is the same file as FILE.", hint="Specify another name with -o.")
+    require_no_input(written, [source.resolve()])
     with opened(destination) as workdir:
         adopted = workdir / "adopted.onnx"
         try:

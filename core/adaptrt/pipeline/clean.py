@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import DependencyError, GraphError, OutputError, VerificationError
+from adaptrt.errors import DependencyError, GraphError, VerificationError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, spec_for
 from adaptrt.pipeline.layers.subjects import precision_of
-from adaptrt.pipeline.output import output_error, publish, require_file
+from adaptrt.pipeline.output import output_error, publish, require_file, require_no_input
 from adaptrt.pipeline.verification.samples import sample_shapes
 from adaptrt.report import Check, PassRecord
 from adaptrt.specs.backends import OpenOptions, onnx_backend, target_named
@@ -65,8 +65,7 @@ def clean(request: CleanRequest) -> Cleaned:
         raise DependencyError(
             f"Graph passes require {' and '.join(missing)}.", hint="Install them: pip install 'adaptrt[export]'"
         )
-    if request.output.resolve() == request.source.resolve():
-        raise OutputError(f"-o would overwrite {request.source} itself.", hint="Specify another name with -o.")
+    require_no_input(request.output, [request.source.resolve()])
     require_file(request.output)
     files = OnnxFiles()
     outline = files.outline(request.source)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptrt.forks import prepare_forks
 from adaptrt.specs.runners import is_on_device
@@ -19,22 +18,41 @@ _ANY_SIZE = 8  # larger batches are multiples of it: a context keeps so many CUD
 
 
 class _Call:
-    """One image. Its thread waits for ``woken``: then there is a result, an error, or a ``batch`` for it to run."""
+    """One image. Its thread waits for ``woken``: then there is a result, an error, or a batch for it to run."""
 
-    __slots__ = ("batch", "error", "given", "result", "spec", "woken")
+    __slots__ = ("error", "given", "result", "spec", "woken")
 
     def __init__(self, image: Any, spec: ModelSpec) -> None:
         self.given = image
         self.spec = spec
         self.result: BatchResult | None = None
         self.error: Exception | None = None
-        self.batch: list[_Call] = []
         self.woken = threading.Lock()
         self.woken.acquire()
 
     @property
     def answered(self) -> bool:
         return self.result is not None or self.error is not None
+
+    def wake(self) -> None:
+        """Let its thread continue; again has no effect."""
+        try:  # noqa: SIM105 - suppress takes longer
+            self.woken.release()
+        except RuntimeError:
+            pass
+
+
+_Batch = tuple[_Call, ...]
+"""Its first call leads it: the thread of that call runs the batch."""
+
+
+class _State(NamedTuple):
+    """Where every call is. It changes by one assignment, which Ctrl-C does not divide."""
+
+    waiting: _Batch = ()
+    """The one that has waited longest is the first."""
+    beginning: _Batch = ()
+    running: tuple[_Batch, ...] = ()
 
 
 class JoinedCalls:
@@ -62,31 +80,29 @@ class JoinedCalls:
         prepare_forks(self)
 
     def forked(self) -> None:
-        self._waiting: deque[_Call] = deque()
-        self._beginning = False
-        self._running: list[int] = []
-        """Calls of each batch that was begun."""
+        self._state = _State()
         self._lock = threading.Lock()
 
     @property
     def idle(self) -> bool:
         """Whether no call is in progress."""
-        return not (self._beginning or self._running or self._waiting)
+        return not any(self._state)
 
     def __call__(self, image: Any, spec: ModelSpec) -> BatchResult:
         """The result for one image; its timing and problems are those of the batch."""
-        own = _Call(image, spec)
-        if self._ahead is not None and (self._beginning or self._running or is_on_device(image)):
+        own, state = _Call(image, spec), self._state
+        if self._ahead is not None and (state.beginning or state.running or is_on_device(image)):
             own.given = self._ahead(image, spec)
-        with self._lock:
-            self._waiting.append(own)
-            leader = self._next_leader(own)
-        if leader is not own:
-            if leader is not None:
-                leader.woken.release()
-            self._wait(own)
-        if own.batch:
-            self._lead(own)
+        led: _Batch = ()
+        try:
+            if not self._leads(own):
+                own.woken.acquire()
+            led = self._led_by(own)
+            if led:
+                self._lead(led)
+        except BaseException:  # Ctrl-C
+            self._withdraw(own, led)
+            raise
         try:
             if own.error is not None:
                 raise own.error
@@ -96,85 +112,87 @@ class JoinedCalls:
         self._ended(own.given, image)
         return own.result
 
-    def _wait(self, own: _Call) -> None:
-        try:
-            own.woken.acquire()
-        except BaseException:  # Ctrl-C: no thread would run the batch that this one was to run
-            with self._lock:
-                if own in self._waiting:
-                    self._waiting.remove(own)
-                leads = bool(own.batch)
-                if leads:
-                    self._beginning = False
-            if leads:
-                self._pass_on([one for one in own.batch if one is not own])
-            raise
+    def _leads(self, own: _Call) -> bool:
+        """Add a call, and wake the leader of the next batch, if one is due; whether that is this call."""
+        with self._lock:
+            state = self._state
+            leader = self._change((*state.waiting, own), state.beginning, state.running, awake=own)
+        if leader is not None and leader is not own:
+            leader.wake()
+        return leader is own
 
-    def _next_leader(self, own: _Call | None = None) -> _Call | None:
-        """The call whose thread begins the next batch, which it gets, if one is due. With the lock held.
+    def _led_by(self, own: _Call) -> _Batch:
+        """The batch that this call's thread has to run."""
+        batch = self._state.beginning
+        return batch if batch and batch[0] is own else ()
 
-        It is the one that has waited longest, or ``own``, whose thread is awake, if they can run together.
+    def _withdraw(self, own: _Call, led: _Batch) -> None:
+        """Remove a call whose thread goes on without it, wherever it is. Calls of its batch that have no answer wait again."""
+        with self._lock:
+            state, led = self._state, led or self._led_by(own)
+            waiting = (*(one for one in led[1:] if not one.answered), *(one for one in state.waiting if one is not own))
+            beginning = () if led is state.beginning else state.beginning
+            self._change(waiting, beginning, tuple(one for one in state.running if one is not led))
+            woken = (*self._state.beginning[:1], *(one for one in led if one.answered))
+        for one in woken:  # the leader also if it is not new: it may not have been woken
+            one.wake()
+
+    def _change(
+        self, waiting: _Batch, beginning: _Batch, running: tuple[_Batch, ...], awake: _Call | None = None
+    ) -> _Call | None:
+        """Set the state, after the calls for the next batch have been taken, if one is due; its leader. With the lock held.
+
+        The leader is the call that has waited longest, or ``awake``, whose thread is, if they can run together.
         """
-        if self._beginning or not self._waiting:
-            return None
-        running = sum(self._running)
-        if len(self._running) >= self._at_once or len(self._waiting) < running:
-            return None
-        first = self._waiting[0]
-        leader = own if own is not None and own.spec is first.spec else first
-        share = -(-(len(self._waiting) + running) // self._at_once)
-        leader.batch = self._alike(leader, min(share, self._size))
-        self._beginning = True
+        ahead, leader = sum(map(len, running)), None
+        if not beginning and waiting and len(running) < self._at_once and len(waiting) >= ahead:
+            first = waiting[0]
+            leader = awake if awake is not None and awake.spec is first.spec else first
+            share = -(-(len(waiting) + ahead) // self._at_once)
+            beginning = self._alike(leader, waiting, min(share, self._size))
+            waiting = tuple(one for one in waiting if one not in beginning)
+        self._state = _State(waiting, beginning, running)
         return leader
 
-    def _alike(self, leader: _Call, most: int) -> list[_Call]:
-        """Take a leader, and those that can run together with it. With the lock held."""
+    @staticmethod
+    def _alike(leader: _Call, waiting: _Batch, most: int) -> _Batch:
+        """A leader, and those that can run together with it."""
+        others = [one for one in waiting if one.spec is leader.spec and one is not leader]
         if most > _ANY_SIZE:
-            count = sum(one.spec is leader.spec for one in self._waiting)
-            most = min(most, count)
+            most = min(most, 1 + len(others))
             most -= most % _ANY_SIZE if most > _ANY_SIZE else 0
-        found = [leader]
-        for one in self._waiting:
-            if len(found) == most:
-                break
-            if one is not leader and one.spec is leader.spec:
-                found.append(one)
-        for one in found:
-            self._waiting.remove(one)
-        return found
+        return (leader, *others[: most - 1])
 
-    def _lead(self, own: _Call) -> None:
-        """Run a batch with this call, after whose beginning another thread may begin the next."""
-        batch, running = own.batch, False
+    def _lead(self, batch: _Batch) -> None:
+        """Run a batch, after whose beginning another thread may begin the next."""
         try:
             try:
-                finish = self._begin([one.given for one in batch], own.spec)
+                finish = self._begin([one.given for one in batch], batch[0].spec)
             finally:
-                with self._lock:
-                    self._beginning, running = False, True
-                    self._running.append(len(batch))
-                    leader = self._next_leader()
-                if leader is not None:
-                    leader.woken.release()
+                self._has_begun(batch)
             self._answer(batch, finish)
         except Exception as error:
             self._answer_each(batch, error)
-        finally:
-            if running:
-                with self._lock:
-                    self._running.remove(len(batch))
-            self._pass_on([one for one in batch if one is not own])
+        self._has_ended(batch)
 
-    def _pass_on(self, others: Sequence[_Call]) -> None:
-        """Wake the next leader, and those that have an answer; after Ctrl-C some have none, and wait again."""
+    def _has_begun(self, batch: _Batch) -> None:
         with self._lock:
-            self._waiting.extendleft(one for one in reversed(others) if not one.answered)
-            leader = self._next_leader()
+            state = self._state
+            leader = self._change(state.waiting, (), (*state.running, batch))
         if leader is not None:
-            leader.woken.release()
-        for one in others:
-            if one.answered:
-                one.woken.release()
+            leader.wake()
+
+    def _has_ended(self, batch: _Batch) -> None:
+        """Wake the next leader, and those that have an answer."""
+        with self._lock:
+            state = self._state
+            leader = self._change(
+                state.waiting, state.beginning, tuple(one for one in state.running if one is not batch)
+            )
+        if leader is not None:
+            leader.wake()
+        for one in batch[1:]:
+            one.wake()
 
     def _answer(self, batch: Sequence[_Call], finish: Finish) -> None:
         result = finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,8 +67,7 @@ def _only_graph(request: Request, destination: Destination) -> dict[str, str]:
     only = isinstance(request, BuildRequest) and tuple(request.to) == ("onnx",) and request.precision != FP32.name
     if not only or output is None or output.is_dir() or destination.path(reduced) == output or output.suffix != ".onnx":
         return {}
-    if output.resolve() == Path(request.source).resolve():
-        raise OutputError(f"-o would overwrite {request.source} itself.", hint="Specify another name with -o.")
+    require_no_input(output, [Path(request.source).resolve()])
     return {reduced: ".onnx"}
 
 
@@ -144,6 +143,18 @@ def require_file(path: Path, flag: str = "-o") -> None:
         raise output_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, flag)
     if path.is_file() or not path.exists():
         require_folder(path.parent, flag)
+
+
+def require_no_input(path: Path, inputs: Collection[Path], flag: str = "-o", what: str = "") -> None:
+    """Reject an output that would replace an input. ``inputs``: resolved files, and folders of files.
+
+    ``flag`` is the option that names the output, ``what`` the one that requests it, if it is another.
+    """
+    place = path.resolve()
+    if place in inputs or (any(folder in inputs for folder in place.parents) and place.exists()):
+        raise OutputError(
+            f"{what or flag} would overwrite the input {path}.", hint=f"Choose another name or folder with {flag}."
+        )
 
 
 def publish(files: Mapping[Path, Path], workdir: Path) -> None:

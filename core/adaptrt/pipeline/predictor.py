@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import ImageError, UsageError
+from adaptrt.errors import AdaptrtError, ImageError, UsageError
 from adaptrt.json_text import json_text
 from adaptrt.pipeline.public_call import public_call
+from adaptrt.pipeline.python_words import say_in_python
 from adaptrt.specs.backends import OpenOptions
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ class Predictor:
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """The columns of a batch with its results; every column is an array."""
+        try:
+            return self._results(batch)
+        except AdaptrtError as error:
+            say_in_python(error, Predictor.__init__)
+            raise
+
+    def _results(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         import numpy as np
 
         column = next((name for name in IMAGE_COLUMNS if name in batch), None)

@@ -6,10 +6,17 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, target_for, target_of
-from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
+from adaptrt.backends.choice import (
+    Chosen,
+    chosen_backends,
+    deciding_backends,
+    target_for,
+    target_of,
+    wants_reduced_graph,
+)
+from adaptrt.errors import BuildError, DependencyError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
-from adaptrt.request import Request
+from adaptrt.request import BuildRequest, Request
 from adaptrt.specs import Target, precision_named
 from adaptrt.specs.backend_parts import ChecksRuntime, TakesOptions
 from adaptrt.specs.backends import BACKENDS, Backend, build_options_of, word_of
@@ -122,12 +129,31 @@ def refuse_unavailable(request: Request, chosen: Sequence[Chosen]) -> None:
         reason = one.backend.unavailable(target_for(one.backend, target), request.build.device)
         if reason is None:
             continue
-        if isinstance(one.backend, ChecksRuntime):
-            one.backend.check_runtime(builder=True)
-        raise BuildError(
-            f"No {one.suffix} file can be built: {reason}.",
-            hint="Build it on a machine that meets the requirements; adaptrt doctor lists what is installed here.",
-        )
+        try:
+            if isinstance(one.backend, ChecksRuntime):
+                one.backend.check_runtime(builder=True)
+            raise BuildError(
+                f"No {one.suffix} file can be built: {reason}.",
+                hint="Build it on a machine that meets the requirements; adaptrt doctor lists what is installed here.",
+            )
+        except (BuildError, DependencyError) as error:
+            error.hint = " ".join(filter(None, (f"{(error.hint or '').rstrip('.')}.", _without(request, target))))
+            raise
+
+
+def _without(request: Request, target: Target) -> str:
+    """The sentence of a hint that says how to get what can be written here."""
+    if isinstance(request, BuildRequest) and not wants_reduced_graph(request):
+        return ""
+    able = [
+        one.suffix.removeprefix(".")
+        for one in chosen_backends(request)
+        if one.asked and not one.backend.unavailable(target_for(one.backend, target), request.build.device)
+    ]
+    later = (
+        "" if isinstance(request, BuildRequest) else "; adaptrt build makes the other files later, from the ONNX file"
+    )
+    return f"Without it: --to {','.join(able or ['onnx'])}{later}."
 
 
 def require_images(request: Request) -> None:

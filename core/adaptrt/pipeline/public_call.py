@@ -8,6 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from adaptrt.errors import AdaptrtError
+from adaptrt.pipeline.named_folder import named_folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +30,8 @@ def public_call(function: Callable[P, R]) -> Callable[P, R]:
             for name, value in bound.arguments.items():
                 if hasattr(value, "tolist"):  # of numpy
                     bound.arguments[name] = value.tolist()
-            return function(*bound.args, **bound.kwargs)
+            with named_folder(bound.arguments.get("output")):
+                return function(*bound.args, **bound.kwargs)
         except AdaptrtError as error:
             from adaptrt.pipeline.python_words import say_in_python
 

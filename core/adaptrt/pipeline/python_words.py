@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from adaptrt.errors import AdaptrtError
@@ -21,6 +21,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "--plugin-lib": ("plugin_libs",),
     "--ort-custom-ops": ("ort_custom_ops", "custom_ops"),
     "--nms": ("nms",),
+    "--backend": ("backends",),
 }
 """Arguments with another name than the option; the first one that a function has."""
 _FIELDS: Mapping[str, tuple[str, str, str]] = {
@@ -37,7 +38,7 @@ _FIELDS: Mapping[str, tuple[str, str, str]] = {
 }
 """Fields of the object that an argument takes, and its class."""
 _TUPLES = ("plugin_libs",)
-_LISTS = ("input_names", "output_names")  # text is one name there
+_LISTS = ("input_names", "output_names", "backends")  # text is one name there
 _WORDS = "auto|dynamo|torchscript|none|quick|full|verified|onnx|engine|rtx|batch|hw|cluster|efficient|converged|same-cc"
 _PART = r"[^\s,;)]*[^\s,;.:)]"
 _TOKEN = rf"{_PART}(?:,{_PART})*"
@@ -45,9 +46,9 @@ _VALUE = (
     rf"'[^']*'|(?:{_WORDS})(?![\w,/=-]|\.\w)|(?=\S*[\d=/:|*+_]|[A-Z]{{2,}}|[^\s,;.)]+[,.]\w|\w+(?:[.,;)\n]|$)){_TOKEN}"
 )
 """What is not a word of the sentence."""
-_OPTION = re.compile(rf"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*[a-z0-9]|-o)(?![\w-])(?:[ =](?P<value>{_VALUE}))?")
-_PAIR = re.compile(rf"(?<![\w-])(?:--set|-s) (?P<key>[\w.]+)(?:=(?P<value>'[^']*'|{_TOKEN}))?")
-_COMMAND = re.compile(r"\b(?:adaptrt [a-z]|pip |trtexec |polygraphy )[^;\n]*?(?=\.(?:\s|$)|;|\n|, or |$)")
+OPTION = re.compile(rf"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*[a-z0-9]|-o)(?![\w-])(?:[ =](?P<value>{_VALUE}))?")
+PAIR = re.compile(rf"(?<![\w-])(?:--set|-s) (?P<key>[\w.]+)(?:=(?P<value>'[^']*'|{_TOKEN}))?")
+COMMAND = re.compile(r"\b(?:adaptrt [a-z]|pip |trtexec |polygraphy )[^;\n]*?(?=\.(?:\s|$)|;|\n|, or |$)")
 _NEIGHBORS = re.compile(r"(\w=(?:\"[^\"]*\"|\w+)) (?=\w+=)")
 _IN_PYTHON = re.compile(r" \(in Python: [^)]*\)")
 
@@ -64,7 +65,7 @@ def in_python(text: str, function: Callable[..., Any]) -> str:
     if "-" not in text:
         return text
     found, start = [], 0
-    for command in _COMMAND.finditer(text):
+    for command in COMMAND.finditer(text):
         found += [_translated(text[start : command.start()], function), command.group()]
         start = command.end()
     return "".join([*found, _translated(text[start:], function)])
@@ -72,17 +73,18 @@ def in_python(text: str, function: Callable[..., Any]) -> str:
 
 def _translated(text: str, function: Callable[..., Any]) -> str:
     arguments, before = _arguments(function), text
-    if "options" in arguments:
-        text = _PAIR.sub(_option_of_adapter, text)
-    elif "params" in arguments:
-        text = _PAIR.sub(_parameter, text)
-    translated = _OPTION.sub(lambda match: arguments.spelled(match["flag"], match["value"]) or match.group(), text)
+    name = next((one for one in ("options", "params") if one in arguments), None)
+    if name is not None:
+        say = _parameter if name in arguments.keywords else partial(_item, name)
+        text = PAIR.sub(say, text)
+    translated = OPTION.sub(lambda match: arguments.spelled(match["flag"], match["value"]) or match.group(), text)
     return _NEIGHBORS.sub(r"\1, ", _IN_PYTHON.sub("", translated)) if translated != before else before
 
 
-def _option_of_adapter(match: re.Match[str]) -> str:
+def _item(name: str, match: re.Match[str]) -> str:
+    """Of the dict that an argument takes."""
     key, value = json.dumps(match["key"]), match["value"]
-    return f"options[{key}]" if value is None else f"options={{{key}: {_literal(value)}}}"
+    return f"{name}[{key}]" if value is None else f"{name}={{{key}: {_literal(value)}}}"
 
 
 def _parameter(match: re.Match[str]) -> str:
@@ -91,9 +93,10 @@ def _parameter(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class _Arguments:
-    """Those of a function, with their defaults."""
+    """Those of a function, with their defaults. ``keywords``: the one that takes all other names."""
 
     defaults: Mapping[str, Any]
+    keywords: frozenset[str]
 
     def __contains__(self, name: str) -> bool:
         return name in self.defaults
@@ -122,7 +125,9 @@ class _Arguments:
 
 @lru_cache(maxsize=32)
 def _arguments(function: Callable[..., Any]) -> _Arguments:
-    return _Arguments({one.name: one.default for one in inspect.signature(function).parameters.values()})
+    parameters = inspect.signature(function).parameters.values()
+    keywords = frozenset(one.name for one in parameters if one.kind is one.VAR_KEYWORD)
+    return _Arguments({one.name: one.default for one in parameters}, keywords)
 
 
 def _literal(value: str) -> str:

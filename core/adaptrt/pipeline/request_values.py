@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import OutputError
-
 if TYPE_CHECKING:
     from adaptrt.request import NmsRequest, ShapeRequest
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
@@ -38,16 +36,6 @@ def data_of(given: StrPath | LabeledData | None) -> LabeledData | None:
 
 def path_of(value: StrPath | None) -> Path | None:
     return None if value is None else Path(value)
-
-
-def output_of(value: StrPath | None) -> Path | None:
-    """The file or folder to write; a slash at the end names a folder, which a path does not tell from a file."""
-    path = path_of(value)
-    if path is not None and str(value).endswith(("/", os.sep)) and path.suffix and not path.is_dir():
-        raise OutputError(
-            f"The folder {value} does not exist, and {path} would be a file.", hint="Create the folder first."
-        )
-    return path
 
 
 def texts_of(value: str | Sequence[str]) -> tuple[str, ...]:

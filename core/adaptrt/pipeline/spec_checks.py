@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.pipeline.embedding import require_embeddable
 from adaptrt.predictions import ImageMeta
-from adaptrt.specs.decoders import find_decoder
+from adaptrt.specs.decoders import another_decoder, find_decoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ def require_decodable(hooks: Hooks, spec: ModelSpec, inputs: Arrays, outputs: Ar
     try:
         decode(outputs, [ImageMeta((height, width), (height, width))] * rows, spec)
     except ModelError as error:
-        error.hint = error.hint or "Choose the decoder of these outputs: docs/reference/decoders.md lists them."
+        error.hint = error.hint or another_decoder()
         raise
 
 

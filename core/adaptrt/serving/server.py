@@ -21,6 +21,7 @@ from adaptrt.pipeline.processing import spec_with_params
 from adaptrt.quantities import file_size
 from adaptrt.serving.batching import Batcher, StoppingError
 from adaptrt.serving.metrics import CONTENT_TYPE, Metrics
+from adaptrt.serving.request_words import in_request, request_hint
 from adaptrt.socket_deadline import DeadlineReader
 from adaptrt.specs import task_named
 from adaptrt.version import __version__
@@ -176,6 +177,10 @@ class _RejectedError(Exception):
         self.status, self.message, self.hint = status, message, hint
 
 
+def _rejected(status: HTTPStatus, error: AdaptrtError) -> _RejectedError:
+    return _RejectedError(status, in_request(error.message), request_hint(error.hint))
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: PredictionServer
     protocol_version = "HTTP/1.1"
@@ -238,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RejectedError(
                 HTTPStatus.FORBIDDEN,
                 "The header Host does not name this machine.",
-                "Use 127.0.0.1, or start with --host.",
+                "Use 127.0.0.1.",
             )
 
     def _health(self, _: str) -> tuple[HTTPStatus, bytes, str]:
@@ -278,13 +283,15 @@ class _Handler(BaseHTTPRequestHandler):
                     )
                 found = server.batcher.submit(image, params).result()
         except StoppingError as error:
-            raise _RejectedError(HTTPStatus.SERVICE_UNAVAILABLE, error.message, error.hint or "") from error
+            raise _rejected(HTTPStatus.SERVICE_UNAVAILABLE, error) from error
         except (ImageError, UsageError) as error:
-            raise _RejectedError(HTTPStatus.BAD_REQUEST, error.message, error.hint or "") from error
+            raise _rejected(HTTPStatus.BAD_REQUEST, error) from error
         except Exception as error:
             server.options.log(f"error: {error}")
             message = (
-                error.message if isinstance(error, AdaptrtError) else "Internal error; see the output of the server."
+                in_request(error.message)
+                if isinstance(error, AdaptrtError)
+                else "Internal error; see the output of the server."
             )
             raise _RejectedError(HTTPStatus.INTERNAL_SERVER_ERROR, message) from error
         data = task_named(server.model.spec.task).data(found)

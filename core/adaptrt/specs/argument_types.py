@@ -29,6 +29,8 @@ _PLACES = {
     "LabeledData": "adaptrt.specs.calibration",
 }
 """Classes that signatures name but their modules import only for type checkers; other such names are not checked."""
+_PACKAGES = {"evaluate": "adaptrt.evaluation"}
+"""Functions that are not in ``adaptrt``."""
 _CHECKED_LATER = ("device",)  # with the forms that it can have
 
 
@@ -140,6 +142,7 @@ _WORDS: dict[Any, str] = {
     types.NoneType: "None",
     os.PathLike: "a path",
     Path: "a path",
+    Callable: "a function",
     Mapping: "a dict",
     typing.get_origin(Mapping[str, Any]): "a dict",
 }
@@ -155,4 +158,4 @@ def _next_step(value: Any, hint: Any, function: Callable[..., Any]) -> str:
     paths = any(get_origin(part) is os.PathLike for part in (hint, *get_args(hint)))
     if paths and hasattr(value, "shape"):
         return "Write an image in memory to a file first: adaptrt.write_image('image.png', array)"
-    return f"See help(adaptrt.{function.__qualname__.removesuffix('.__init__')})."
+    return f"See help({_PACKAGES.get(function.__name__, 'adaptrt')}.{function.__qualname__.removesuffix('.__init__')})."

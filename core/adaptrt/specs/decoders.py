@@ -61,6 +61,11 @@ def decoder_names() -> list[str]:
     return DECODERS.names()
 
 
+def another_decoder() -> str:
+    """The hint where a decoder does not fit."""
+    return f"Choose another decoder. Available: {', '.join(decoder_names())}."
+
+
 def find_decoder(name: str, distribution: str | None = None) -> Decoder:
     """The decoder with this name; a ``PluginError`` if there is none, or more than one distribution claims it.
 

@@ -426,7 +426,7 @@ def test_where_the_copy_goes(output: str, written: str, adaptrt: Callable[..., A
     if written:
         assert read_onnx(tmp_path / written).spec is not None
     else:
-        assert ("is an ONNX file" if output.endswith(".engine") else "is the same file as FILE") in result.err
+        assert ("is an ONNX file" if output.endswith(".engine") else "-o would overwrite the input") in result.err
     assert source.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 

@@ -117,6 +117,7 @@ def test_nothing_can_come_of_it_without_tensorrt(adaptrt: Any, converted: Conver
     result = adaptrt("build", path, "--verify", "quick")
     assert result.code == 3
     assert "TensorRT is not installed; building an engine requires the full library." in result.err
+    assert result.err.endswith("\nInstall it: pip install 'adaptrt[trt]' (Linux, NVIDIA GPU).\n")
     assert [file.name for file in path.parent.glob("detector*")] == ["detector.onnx"]
 
 
@@ -125,6 +126,16 @@ def test_an_engine_asked_for_by_name_is_refused_without_tensorrt(adaptrt: Any, c
     result = adaptrt("build", path, "--to", "onnx,engine", "--fp16", "--target", "10", "--verify", "quick")
     assert result.code == 3
     assert "TensorRT is not installed; building an engine requires the full library." in result.err
+    assert result.err.endswith("Install it: pip install 'adaptrt[trt]' (Linux, NVIDIA GPU). Without it: --to onnx.\n")
+
+
+def test_a_conversion_without_tensorrt_is_offered(adaptrt: Any, tiny: str) -> None:
+    for words in ("engine", "onnx,engine"):
+        result = adaptrt("convert", "-a", tiny, "detector", "--to", words)
+        assert result.code == 3
+        assert result.err.endswith(
+            "Without it: --to onnx; adaptrt build makes the other files later, from the ONNX file.\n"
+        )
 
 
 def test_to_onnx_writes_the_reduced_graph_alone(adaptrt: Any, converted: Convert) -> None:

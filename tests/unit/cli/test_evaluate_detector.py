@@ -84,8 +84,8 @@ def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("set/instances.json", "would be overwritten"),
-        ("./set/../set/instances.json", "would be overwritten"),
+        ("set/instances.json", "--format-only would overwrite the input "),
+        ("./set/../set/instances.json", "--format-only would overwrite the input "),
         ("detector.onnx", "--format-only writes JSON, but detector.onnx has another suffix."),
         ("found.pkl", "--format-only writes JSON, but found.pkl has another suffix."),
     ],

@@ -61,11 +61,29 @@ def test_a_folder_with_a_dot_in_its_name_holds_drawn_tensors(adaptrt: Any, conve
     assert [path.name for path in Path("maps.v2").iterdir()] == ["output0.png"]
 
 
-def test_a_slash_in_a_call() -> None:
+def test_a_slash_in_a_call(converted: Converted, tiny: str) -> None:
     import adaptrt
 
-    for call in (partial(adaptrt.convert, adapter="a"), adaptrt.build, adaptrt.tune):
-        with pytest.raises(OutputError, match=r"The folder out\.onnx/ does not exist"):
-            call("a.onnx", output="out.onnx/")
-    with pytest.raises(OutputError, match=r"The folder out\.onnx/ does not exist"):
-        adaptrt.clean("a.onnx", "out.onnx/")
+    report = adaptrt.convert("detector", adapter=tiny, verify="none", html=False, output="a/out.onnx/")
+    assert report.onnx == Path("a/out.onnx/detector.onnx")
+    assert report.onnx.is_file()
+
+
+def test_a_call_that_writes_a_file_takes_no_folder(converted: Converted) -> None:
+    import adaptrt
+
+    model = converted("detector")
+    for call, name in ((partial(adaptrt.tune, model, images="."), "x.toml"), (partial(adaptrt.clean, model), "x.onnx")):
+        with pytest.raises(OutputError, match=name):
+            call(output=f"a/{name}/")
+        assert list(Path().iterdir()) == []
+
+
+def test_a_call_that_cannot_create_the_folder(converted: Converted) -> None:
+    import adaptrt
+
+    Path("out.onnx").write_bytes(b"kept")
+    with pytest.raises(OutputError, match="is not a folder") as caught:
+        adaptrt.build(converted("detector"), output="out.onnx/")
+    assert caught.value.hint == "Choose another folder with output."
+    assert Path("out.onnx").read_bytes() == b"kept"

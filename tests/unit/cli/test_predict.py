@@ -203,7 +203,7 @@ def test_no_other_input_is_overwritten(adaptrt: Any, converted: Converted, image
     for more in ((), ("--stream",)):
         result = adaptrt("predict", model, "a/one.png", "b/one.png", "-o", "b", *more)
         assert result.code == 2
-        assert "-o would overwrite" in result.err
+        assert "-o would overwrite the input b/one.png." in result.err
         assert Path("b/one.png").read_bytes() == image.read_bytes()
 
 

@@ -133,6 +133,9 @@ def test_invalid_use_is_named(converted: Converted) -> None:
     with pytest.raises(UsageError, match="no column image, bytes or path") as caught:
         Predictor(converted("detector"))({"img": []})
     assert caught.value.hint == "Its columns are: img."
+    with pytest.raises(UsageError, match="conf must be between 0 and 1") as caught:
+        Predictor(converted("detector"), params={"conf": 2})({"image": [np.zeros((8, 8, 3), np.uint8)]})
+    assert caught.value.hint == 'For example: params={"conf": 0.5}'
 
 
 def test_arrays_are_written_whole() -> None:

@@ -68,7 +68,7 @@ def test_the_file_has_the_name_that_was_given(adaptrt: Any, net: Path, calib: Pa
     ]  # fmt: skip
     result = adaptrt(*words, "-o", net)
     assert result.code == 2, result.err
-    assert f"-o would overwrite {net} itself" in result.err
+    assert f"-o would overwrite the input {net}." in result.err
 
 
 def test_with_labels_the_score_decides(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_nothing_that_is_read_is_overwritten(segmenter: Path, adaptrt: Callable[
     before = Path("out/png/0.png").read_bytes()
     result = adaptrt("predict", segmenter, "out/png/0.png", "-o", "out", "--save", "png")
     assert result.code == 2
-    assert "would overwrite the image" in result.err
+    assert "would overwrite the input" in result.err
     assert Path("out/png/0.png").read_bytes() == before
 
 

@@ -109,6 +109,8 @@ def test_a_server_answers_like_predict_and_keeps_its_limits(
 
     wrong = server.predict(image, "?confi=0.4")
     assert (wrong.status, wrong.content["error"]["hint"]) == (400, "Did you mean 'conf'?")
+    assert server.predict(image, "?conf=2").content["error"]["hint"] == "For example: conf=0.5"
+    assert server.predict(image, "?conf=x").content["error"]["message"].startswith("conf=x: Expected")
     assert server.predict(image, "?conf=0.4&conf=0.5").status == 400
     broken = server.ask("POST", "/predict", b"\xff\xd8 not a JPEG")
     assert broken.status == 400

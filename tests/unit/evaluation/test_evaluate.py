@@ -78,8 +78,12 @@ def test_the_score_is_that_of_the_model(converted: Path, data: Path) -> None:
 def test_the_batch_changes_nothing(converted: Path, data: Path) -> None:
     scores = [evaluate([converted], data, batch=batch).results[0].scores for batch in (1, 2, 4)]
     assert scores[0] == scores[1] == scores[2]
-    with pytest.raises(ShapeError, match="up to 4"):
+    with pytest.raises(ShapeError, match="up to 4") as caught:
         evaluate([converted], data, batch=5)
+    assert caught.value.hint == "Use batch=4, or convert the model for larger batches."
+    with pytest.raises(UsageError) as wrong:
+        evaluate([converted], data, params={"top_k": 0})
+    assert "--" not in str(wrong.value)
 
 
 def test_a_part_of_the_data_is_spread_over_it(converted: Path, data: Path) -> None:

@@ -24,6 +24,7 @@ class Traced(nn.Module):
         super().__init__()
         self.take = take
         self.conv = nn.Conv2d(3, 3, 1)
+        self.head = nn.Linear(4, 5)
         self.register_buffer("keep", torch.tensor([True, False, True]))
         self.constant = torch.tensor([True, True, False])
 
@@ -41,6 +42,11 @@ def recorded(net: nn.Module) -> HazardRecorder:
 
 def rules(take: Callable[[Any, Any], Any]) -> set[str]:
     return {hazard.rule for hazard in recorded(Traced(take)).hazards}
+
+
+def found(x: Any) -> Any:
+    """Rows of 4 numbers, as many as the values decide."""
+    return x.reshape(-1, 4)[x.reshape(-1, 4)[:, 0] > 0]
 
 
 def renamed(net: Any, x: Any) -> int:
@@ -84,6 +90,22 @@ def suppressed(net: Any, x: Any) -> int:
         pytest.param(lambda net, x: int((x[x > 0] + torch.ones(144)).shape[0]), id="beside-a-fixed-size"),
         pytest.param(lambda net, x: int(x[x > 0].reshape(2, 72).shape[1]), id="reshaped-to-fixed-sizes"),
         pytest.param(reassigned, id="assignment-by-a-mask"),
+        pytest.param(lambda net, x: int(torch.cat([found(x), found(x)[:, :1]], 1).shape[1]), id="boxes-and-scores"),
+        pytest.param(lambda net, x: int(torch.cat([x[x > 0], x[x > 0]]).reshape(-1, 4).shape[1]), id="joined-and-reshaped"),
+        pytest.param(lambda net, x: int(torch.cat([found(x), torch.ones(36, 1)], -1).shape[0]), id="beside-as-many"),
+        pytest.param(lambda net, x: int(net.head(found(x)).shape[1]), id="linear"),
+        pytest.param(lambda net, x: int((found(x) @ net.head.weight.t()).shape[-1]), id="product"),
+        pytest.param(lambda net, x: int((net.head.weight @ found(x).t()).shape[0]), id="product-from-the-left"),
+        pytest.param(lambda net, x: int(torch.mm(found(x), net.head.weight.t()).shape[1]), id="mm"),
+        pytest.param(lambda net, x: int((found(x).t() @ found(x)).shape[0]), id="product-over-what-was-found"),
+        pytest.param(lambda net, x: int(torch.bmm(x[0], x[0].transpose(1, 2)).shape[0]), id="bmm"),
+        pytest.param(lambda net, x: int(net.conv(x[x[:, 0, 0, 0] > 0]).shape[1]), id="convolution-channels"),
+        pytest.param(lambda net, x: int(net.conv(x[x[:, 0, 0, 0] > 0]).shape[3]), id="convolution-sides"),
+        pytest.param(lambda net, x: int(found(x).t().shape[0]), id="t"),
+        pytest.param(lambda net, x: int(found(x).transpose(0, -1).shape[0]), id="transpose"),
+        pytest.param(lambda net, x: int(x[x[:, 0, 0, 0] > 0].permute(1, 2, 3, 0).shape[2]), id="permute"),
+        pytest.param(lambda net, x: int(found(x).unsqueeze(0).shape[2]), id="unsqueeze"),
+        pytest.param(lambda net, x: int(found(x)[:, None].shape[1]), id="new-axis"),
     ],
 )  # fmt: skip
 def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> None:
@@ -113,6 +135,19 @@ def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> Non
         pytest.param(lambda net, x: int(torch.arange(x.nonzero().shape[0] * 2).shape[0]), id="range-of-a-count"),
         pytest.param(lambda net, x: int(x.reshape(-1)[: x.nonzero().shape[0]].shape[0]), id="slice-to-a-count"),
         pytest.param(renamed, id="a-variable-assigned-again"),
+        pytest.param(lambda net, x: int(torch.cat([found(x), found(x)], 1).shape[0]), id="joined-along-another-axis"),
+        pytest.param(lambda net, x: int(torch.cat([x.reshape(-1, 4), found(x)], -2).shape[0]), id="joined-with-a-fixed-one"),
+        pytest.param(lambda net, x: int(net.head(found(x)).shape[0]), id="linear"),
+        pytest.param(lambda net, x: int((found(x) @ net.head.weight.t()).shape[0]), id="product"),
+        pytest.param(lambda net, x: int((found(x)[None] @ net.head.weight.t()).shape[1]), id="product-with-an-axis-more"),
+        pytest.param(lambda net, x: int((found(x)[:, None] @ net.head.weight.t()).shape[0]), id="product-of-a-batch"),
+        pytest.param(lambda net, x: int((net.head.weight @ found(x).t()).shape[1]), id="product-from-the-left"),
+        pytest.param(lambda net, x: int(net.conv(x[x[:, 0, 0, 0] > 0]).shape[0]), id="convolution"),
+        pytest.param(lambda net, x: int(net.conv(x[:, :, x[0, 0, :, 0] > 0]).shape[2]), id="convolution-sides"),
+        pytest.param(lambda net, x: int(found(x).transpose(0, -1).shape[1]), id="transpose"),
+        pytest.param(lambda net, x: int(x[x[:, 0, 0, 0] > 0].permute(1, 2, 3, -4).shape[3]), id="permute"),
+        pytest.param(lambda net, x: int(found(x).unsqueeze(-1).shape[0]), id="unsqueeze"),
+        pytest.param(lambda net, x: int(found(x).unsqueeze(0).shape[1]), id="unsqueeze-before"),
         pytest.param(lambda net, x: float(x[x > 0].mean()), id="the-values-themselves"),
     ],
 )  # fmt: skip

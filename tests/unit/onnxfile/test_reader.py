@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from patience import HANG
 
+from adaptrt.backends.onnxruntime.description import describe
 from adaptrt.backends.tensorrt.generations import RTX
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.errors import GraphError, ModelError
@@ -108,6 +109,80 @@ def test_weights_in_other_files(tmp_path: Path) -> None:
     data = (tmp_path / "m.data").read_bytes()
     (tmp_path / "m.data").write_bytes(bytes([data[0] ^ 1]) + data[1:])
     assert onnx_sha256(tmp_path / "m.onnx") != before
+
+
+def outside(name: str) -> onnx.TensorProto:
+    """A tensor of four numbers that lie in a file."""
+    tensor = onnx.TensorProto(name=name, data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=f"{name}.data")
+    return tensor
+
+
+def model_with_data_everywhere() -> onnx.ModelProto:
+    """Tensors in files, in every place that a model has for tensors."""
+    helper = onnx.helper
+    value = helper.make_tensor_value_info
+    sparse = onnx.SparseTensorProto(values=outside("sparse"), indices=outside("indices"), dims=[9])
+    inner = helper.make_graph([], "inner", [], [value("deep", 1, [4])], [outside("deep")])
+    branch = helper.make_graph(
+        [helper.make_node("If", ["c"], ["i"], then_branch=inner, else_branch=inner)],
+        "branch",
+        [],
+        [value("i", 1, [4])],
+        [outside("branch")],
+    )
+    nodes = [
+        helper.make_node("Constant", [], ["k"], value=outside("constant")),
+        helper.make_node("Own", ["k"], ["o"], domain="own", tensors=[outside("listed")], text="x" * 5000),
+        helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+    ]
+    nodes[1].attribute.add(name="sparse", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.CopyFrom(sparse)
+    graph = helper.make_graph(nodes, "net", [value("c", 9, [])], [value("y", 1, [4])], [outside("weight")])
+    graph.sparse_initializer.add().values.CopyFrom(outside("initializer"))
+    body = helper.make_node("Constant", [], ["z"], value=outside("function"))
+    function = helper.make_function("own", "F", [], ["z"], [body], [helper.make_opsetid("", 17)])
+    return helper.make_model(graph, functions=[function])
+
+
+DATA = (
+    "branch", "constant", "deep", "function", "indices", "initializer", "listed", "sparse", "weight",
+)  # fmt: skip
+
+
+def test_data_of_attributes_subgraphs_and_functions_is_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model_with_data_everywhere().SerializeToString())
+    files = external_files(path, read_onnx(path))
+    assert sorted(file.name for file in files) == [f"{name}.data" for name in DATA]
+    for file in files:
+        file.write_bytes(bytes(16))
+    hashes = {onnx_sha256(path)}
+    for file in files:
+        file.write_bytes(bytes([1]) + bytes(15))
+        hashes.add(onnx_sha256(path))
+    assert len(hashes) == len(DATA) + 1
+    assert describe(path).facts["weights in"] == ", ".join(f"{name}.data (16 B)" for name in DATA)
+
+
+def test_graphs_in_graphs_without_end(tmp_path: Path) -> None:
+    """A subgraph for each level of the interpreter's stack, and data in the innermost: bytes, since protobuf itself gives up."""
+    inside = outside("deep").SerializeToString()
+    message = b"\x2a" + varint(len(inside)) + inside  # an initializer
+    for _ in range(2000):
+        for tag in (b"\x32", b"\x2a", b"\x0a"):  # the graph of an attribute, of a node, of a graph
+            message = tag + varint(len(message)) + message
+    output = onnx.helper.make_tensor_value_info("y", 1, [4]).SerializeToString()
+    graph = message + b"\x62" + varint(len(output)) + output
+    (tmp_path / "m.onnx").write_bytes(b"\x3a" + varint(len(graph)) + graph)
+    with pytest.raises(GraphError, match="is not a readable ONNX file"):
+        read_onnx(tmp_path / "m.onnx")
+
+
+def varint(value: int) -> bytes:
+    data = b""
+    while value > 0x7F:
+        data, value = data + bytes([value & 0x7F | 0x80]), value >> 7
+    return data + bytes([value])
 
 
 def test_a_static_graph_is_its_own_spec(tmp_path: Path) -> None:

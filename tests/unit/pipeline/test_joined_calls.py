@@ -51,9 +51,9 @@ def start(
     """Calls of as many threads, in this order: the first runs alone, the others wait."""
     found = []
     for image in images:
-        running, before = len(runs.batches), len(joined._waiting)
+        running, before = len(runs.batches), len(joined._state.waiting)
         found.append(pool.submit(joined, image, spec))
-        wait_until(lambda: len(runs.batches) > running or len(joined._waiting) > before, "the call")  # noqa: B023
+        wait_until(lambda: len(runs.batches) > running or len(joined._state.waiting) > before, "the call")  # noqa: B023
     return found
 
 
@@ -149,7 +149,7 @@ def test_a_second_batch_runs_beside_the_first_once_it_is_as_large(pool: ThreadPo
     assert len(runs.batches) == 2, "no third one"
     end_one(runs)
     assert sorted(runs.batches[2]) == [2, 3, 4, 5], "half of the 7 that are left"
-    assert joined._waiting[0].given == 6
+    assert joined._state.waiting[0].given == 6
     calls += start(pool, joined, runs, [8])
     runs.go.release()
     wait_until(lambda: sum(call.done() for call in calls) == 2, "the second result")
@@ -250,20 +250,20 @@ def call_in_a_thread(image):
     threading.Thread(target=call, args=(image,)).start()
 
 def others():
-    while not joined._waiting:
+    while not joined._state.waiting:
         time.sleep(0.001)
     for image in (1, 3, 4):
         call_in_a_thread(image)
-    while len(joined._waiting) < 4:
+    while len(joined._state.waiting) < 4:
         time.sleep(0.001)
     if not main_leads:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        while len(joined._waiting) > 3:
+        while len(joined._state.waiting) > 3:
             time.sleep(0.001)
     go.set()
 
 call_in_a_thread(0)
-while not joined._running:
+while not joined._state.running:
     time.sleep(0.001)
 threading.Thread(target=others).start()
 try:

@@ -215,8 +215,8 @@ def sweep_of(
     """``sweep_of("best.pt", "--jobs", "2")``: exit code and standard error of a sweep of one source, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def call(source: str, *words: str) -> tuple[int, str]:
-        Path("s.toml").write_text(f"[[models]]\nsource = {source!r}\n")
+    def call(source: str, *words: str, tables: str = "") -> tuple[int, str]:
+        Path("s.toml").write_text(f"{tables}\n[[models]]\nsource = {source!r}\n")
         return run(cli, ["sweep", "s.toml", *words], "adaptrt"), capsys.readouterr().err
 
     return call
@@ -229,6 +229,35 @@ def test_an_executor_for_images_only_is_rejected(sweep_of: Callable[..., tuple[i
     code, said = sweep_of("x", "--executor-set", "workers=2")
     assert code == 2
     assert "Use --jobs" in said
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ("[axes]\nprecision = ['fp32', 'fp99']", "best-fp99: Unknown precision 'fp99'."),
+        ("[axes]\nimgsz = [64, 'wide']", "best-wide: "),
+        ("[axes]\nopset = [17, 'x']", "best-x: Invalid value for '--opset': 'x' is not a valid integer"),
+        ("[axes]\nopset = [17, 5]\nprecision = ['fp32', 'fp16']", "best-5-fp32: Opset 5 is too old."),
+        ("[axes]\nsimplify = ['x']", "simplify must be true or false."),
+        ("[options]\nbatch = 'many'", "best: Batch 'many' is invalid."),
+        ("[bench]\nturns = 'x'", "[bench]: Invalid value for '--turns': 'x' is not a valid integer"),
+    ],
+)
+def test_values_that_every_conversion_rejects(
+    sweep_of: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, tables: str, said: str
+) -> None:
+    monkeypatch.setenv("ADAPTRT_CONVERT_EXPORTER", "dynamo")
+    code, error = sweep_of("best.pt", "--dry-run", tables=tables)
+    assert (code, error[: len("Error: s.toml: ")]) == (2, "Error: s.toml: ")
+    assert said in error
+    assert not Path("sweep").exists()
+    assert sweep_of("best.pt", tables=tables) == (code, error), "before any of them runs"
+
+
+def test_a_value_that_some_conversions_reject_is_kept(sweep_of: Callable[..., tuple[int, str]]) -> None:
+    tables = "[axes]\nprecision = ['fp32', 'int8']\nkeep-fp16 = [[], ['head']]"
+    assert sweep_of("best.pt", "--dry-run", tables=tables) == (0, "")
+    assert sweep_of("net.py:Net", "--dry-run", "--code", "net.py:Net") == (0, "")
 
 
 class EndsEarly:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import DependencyError, GraphError, ModelError
+from adaptrt.onnxfile.reader import external_names
 from adaptrt.quantities import file_size
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.specs.descriptions import Description, Node, Tensor
@@ -87,11 +88,14 @@ def _facts(model: Any, path: Path, nodes: int) -> dict[str, str]:
         "nodes": str(nodes),
         "weights": f"{sum(math.prod(weight.dims) for weight in weights):,} values in {len(weights)} tensors",
     }
-    outside = {entry.value for weight in weights for entry in weight.external_data if entry.key == "location"}
-    for name in sorted(outside):
-        file = path.parent / name
-        facts["weights in"] = f"{name} ({file_size(file.stat().st_size) if file.is_file() else 'missing'})"
+    outside = sorted(external_names(path))
+    if outside:
+        facts["weights in"] = ", ".join(f"{name} ({_size(path.parent / name)})" for name in outside)
     return facts
+
+
+def _size(file: Path) -> str:
+    return file_size(file.stat().st_size) if file.is_file() else "missing"
 
 
 def _all_nodes(graph: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.public_call import public_call
-from adaptrt.pipeline.request_values import StrPath, output_of, path_of, paths_of, texts_of, words_of
+from adaptrt.pipeline.request_values import StrPath, path_of, paths_of, texts_of, words_of
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.clean import Cleaned
@@ -104,7 +104,7 @@ def clean(
     return run(
         CleanRequest(
             source=Path(source),
-            output=output_of(output) or Path(output),
+            output=Path(output),
             simplify=simplify,
             target=None if target is None else str(target),
             inputs=InputRequest(

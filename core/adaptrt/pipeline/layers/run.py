@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
 from adaptrt.pipeline.layers.subjects import BuiltSubject, OnnxSubject, open_file
-from adaptrt.pipeline.output import output_error, require_folder
+from adaptrt.pipeline.output import output_error, require_folder, require_no_input
 from adaptrt.specs.backends import OpenOptions
 from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.store.workspace import written_aside
@@ -89,8 +89,8 @@ def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.stack(arrays)
 
 
-def save(found: Tensors, output: Path) -> list[Path]:
-    """Write an ``.npz`` file; or draw each tensor into a folder, or a single one into an image file."""
+def save(found: Tensors, output: Path, inputs: Collection[Path] = ()) -> list[Path]:
+    """Write an ``.npz`` file; or draw each tensor into a folder, or a single one into an image file. No input is replaced."""
     suffix = "" if output.is_dir() else output.suffix.lower()
     require_folder(output.parent)
     try:
@@ -112,8 +112,10 @@ def save(found: Tensors, output: Path) -> list[Path]:
             )
     except OSError as error:
         raise output_error(error, output.parent) from error
-    names = _file_names(found.arrays)
-    return [_draw(output / f"{names[name]}.png", array) for name, array in found.arrays.items()]
+    places = {output / f"{name}.png": found.arrays[tensor] for tensor, name in _file_names(found.arrays).items()}
+    for path in places:
+        require_no_input(path, inputs)
+    return [_draw(path, array) for path, array in places.items()]
 
 
 def _file_names(names: Mapping[str, Any]) -> dict[str, str]:

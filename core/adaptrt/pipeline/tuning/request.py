@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.errors import UsageError
+from adaptrt.errors import OutputError, UsageError
 from adaptrt.request import BuildRequest
 from adaptrt.specs import precision_named
 from adaptrt.specs.precisions import PRECISIONS
@@ -44,6 +44,9 @@ class TuneRequest(BuildRequest):
                 "tune requires labeled images (--data) or a folder of images (--images).",
                 hint="For example: --data val/instances.json",
             )
+        recipe = self.recipe
+        if recipe is not None and (recipe.suffix.lower() != ".toml" or recipe.is_dir()):
+            raise OutputError(f"-o {recipe}: a recipe is a .toml file.", hint=f"For example: -o {recipe.stem}.toml")
         if not 0 <= self.max_loss <= 100:
             raise UsageError(
                 f"--max-loss must be between 0 and 100 points; got {self.max_loss:g}.", hint="For example: 0.5"

@@ -65,7 +65,7 @@ def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
     """The images of an annotation file; ``truth`` of an example is its image id, ``context`` a ``CocoTruth``.
 
     ``data`` is the file, or the folder that contains it. Images are in ``images``, else in ``images/`` next to the file,
-    else next to it.
+    else next to it. A ``file_name`` may be absolute, or lead out of that folder, as other readers of COCO accept it.
     """
     file = _annotation_file(data)
     document = _read(file)

@@ -70,6 +70,16 @@ def test_annotations_are_found_and_matched_by_name(shapes: Path, tmp_path: Path)
     assert "in order of category ids" in dataset.notes[0]
 
 
+def test_images_outside_the_folder(shapes: Path, tmp_path: Path) -> None:
+    """As pycocotools' other users read them: FiftyOne writes absolute names, and annotations in a folder lead out of it."""
+    images = sorted((shapes / "images").iterdir())[:2]
+    names = [str(images[0]), f"../{shapes.name}/images/{images[1].name}"]
+    listed = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    (shapes.parent / "labels").mkdir(exist_ok=True)
+    dataset = read_coco(changed(shapes, tmp_path, images=listed, annotations=[]), SPEC, shapes.parent / "labels")
+    assert [one.path.resolve() for one in dataset.examples] == [path.resolve() for path in images]
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [

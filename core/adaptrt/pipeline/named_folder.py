@@ -1,20 +1,20 @@
-"""``-o found.onnx/``: a slash at the end names a folder, which its name alone would not."""
+"""An output such as ``found.onnx/``: a slash at the end names a folder, which its name alone would not."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import click
 
 _ENDS = tuple(filter(None, ("/", os.sep, os.altsep)))
 
 
-def make_named_folder(ctx: click.Context) -> None:
-    """Create the folder, so that it is not taken for a file; if it is still empty when the command ends, it is removed."""
-    output = ctx.params.get("output")
+@contextmanager
+def named_folder(output: object) -> Iterator[None]:
+    """Create the folder, so that it is not taken for a file; if it is still empty at the end, it is removed."""
     if not isinstance(output, str) or not output.endswith(_ENDS) or not Path(output).suffix or Path(output).is_dir():
+        yield
         return
     from adaptrt.pipeline.output import output_error, require_folder
 
@@ -25,7 +25,10 @@ def make_named_folder(ctx: click.Context) -> None:
         folder.mkdir(parents=True)
     except OSError as error:
         raise output_error(error, folder) from error
-    ctx.call_on_close(lambda: _remove_empty(missing))
+    try:
+        yield
+    finally:
+        _remove_empty(missing)
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -66,9 +66,12 @@ class CallThread:
             if self._stopped:
                 raise RuntimeError("the interpreter is ending")
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="adaptrt-calls", daemon=True)
-                thread.start()
-                self._thread = thread
+                try:
+                    self._thread = threading.Thread(target=self._run, name="adaptrt-calls", daemon=True)
+                    self._thread.start()
+                except BaseException:  # Ctrl-C: the thread ends if it has begun
+                    self._thread = None
+                    raise
             self._calls.put(call)
         call.ended.acquire()
         try:
@@ -87,6 +90,9 @@ class CallThread:
             thread.join(_ENDING)
 
     def _run(self) -> None:
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return
         ready: deque[_Call] = deque()
         running: deque[tuple[_Call, Started]] = deque()
         while not self._stopped and (self._take(ready, running) or running):

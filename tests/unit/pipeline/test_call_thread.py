@@ -144,6 +144,26 @@ def test_a_thread_that_cannot_start_fails_only_its_call(monkeypatch: pytest.Monk
     assert thread.result([2], CORE) == 2  # type: ignore[arg-type]
 
 
+def test_a_thread_that_ctrl_c_interrupts_at_its_start_takes_no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads would take calls from one queue, on which each relies."""
+    thread, begun = CallThread(Batches()), list[threading.Thread]()  # type: ignore[arg-type]
+    start = threading.Thread.start
+
+    def interrupted(new: threading.Thread) -> None:
+        start(new)
+        begun.append(new)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        patch.setattr(call_thread, "_IDLE", 2 * HANG)
+        with pytest.raises(KeyboardInterrupt):
+            thread.result([1], CORE)  # type: ignore[arg-type]
+        begun[0].join(HANG)
+        assert not begun[0].is_alive()
+    assert thread.result([2], CORE) == 2  # type: ignore[arg-type]
+
+
 @forks
 def test_a_forked_process_begins_another_thread() -> None:
     """Whatever the threads of its parent were doing."""

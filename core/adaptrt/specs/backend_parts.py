@@ -73,6 +73,15 @@ class ReadsSpec(Protocol):
 
 
 @runtime_checkable
+class HasFilesBeside(Protocol):
+    """A backend whose files need others beside them: a manifest, or weights."""
+
+    def files_beside(self, path: Path) -> Sequence[Path]:
+        """Those that exist, in the same folder; their names begin with that of ``path`` up to its first dot."""
+        ...
+
+
+@runtime_checkable
 class ChecksShapes(Protocol):
     """A backend that rejects shapes that a graph does not support, before anything is built."""
 

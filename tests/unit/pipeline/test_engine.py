@@ -24,6 +24,7 @@ from adaptrt.request import Conversion, Request
 from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.backends import BACKENDS, BackendRequest
 from adaptrt.specs.precisions import FP32
+from adaptrt.store.hashing import file_sha256
 
 Install = Callable[..., str]
 
@@ -303,7 +304,9 @@ def test_the_default_build_hands_everything_over(
         precision_report = PrecisionReport(
             "fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note"
         )
-        made = Manifest("0", 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, precision_report)
+        made = Manifest(
+            file_sha256(plan), 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, precision_report
+        )
         manifest_path(plan).write_text(made.to_json())
         return made, False
 

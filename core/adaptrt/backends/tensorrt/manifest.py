@@ -139,9 +139,17 @@ def manifest_path(plan: Path) -> Path:
 
 
 def find_manifest(plan: Path) -> Manifest | None:
-    """The manifest beside a plan; ``None`` if there is none, for a plan not built by adaptrt."""
+    """The manifest beside a plan, which may describe another; ``None`` if there is none, for a plan not built by adaptrt."""
     path = manifest_path(plan)
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
+
+
+def matching_manifest(plan: Path) -> Manifest | None:
+    """The manifest of a plan, as ``check_plan`` accepts it; ``None`` if there is none."""
+    manifest = find_manifest(plan)
+    if manifest is not None:
+        check_plan(manifest, plan)
+    return manifest
 
 
 def check_manifest(

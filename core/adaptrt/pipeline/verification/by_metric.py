@@ -199,7 +199,7 @@ class MetricVerification:
         else:
             compared = metrics(spec, precision)
             agreement = links.compare_predictions(compared, original.shown, converted.shown, spec)
-            lost = 1 - min(check.value for check in agreement)
+            lost = 1 - min((check.value for check in agreement), default=1.0)
         return Loss(100 * lost, self._lost_confidence(original, converted) if scored else None)
 
     def _lost_confidence(self, original: _Predictions, converted: _Predictions) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -239,7 +240,7 @@ def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None
     if manifest.options.version_compatible:
         if found[:2] < built[:2]:
             return "version-compatible engines run on the same or a later version, not on an earlier one"
-        if built[0] == 8 and found[0] >= 11:
+        if built[:1] == (8,) and found[:1] >= (11,):
             return "TensorRT 11 rejects engines older than 10"
         return None
     if here.flavor != "full":
@@ -267,7 +268,7 @@ def capability_problem(capabilities: Sequence[str], here: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if re.fullmatch("[0-9]{1,9}", part))
 
 
 def _sm(capability: str) -> str:

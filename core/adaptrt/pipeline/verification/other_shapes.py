@@ -38,7 +38,7 @@ def other_shapes(
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, sample in enumerate(samples):
-        groups.setdefault(_shapes(sample.inputs), []).append(index)
+        groups.setdefault(_shapes(sample.inputs, spec), []).append(index)
     first, *others = groups.values()
     usual = _row_elements(samples[first[0]].inputs, spec)
     found, spent, left = [], 0.0, 0
@@ -69,8 +69,10 @@ def other_shapes(
     return found, "; ".join(filter(None, [tried, skipped]))
 
 
-def _shapes(inputs: Arrays) -> tuple[Any, ...]:
-    return tuple((name, array.shape) for name, array in inputs.items())
+def _shapes(inputs: Arrays, spec: ModelSpec) -> tuple[Any, ...]:
+    """Without the batch: some samples have a larger one."""
+    batched = batched_inputs(spec)
+    return tuple(array.shape[name in batched :] for name, array in inputs.items())
 
 
 def _row_elements(inputs: Arrays, spec: ModelSpec) -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_IOU = 0.5  # of a class, in float32
+MOST_CLASSES = 1 << 12  # the confusion matrix has its square
 SMALLEST = 0.001  # share of all pixels: the IoU of a smaller class depends on a few boundary pixels
 
 
@@ -102,8 +103,13 @@ def _large_class_ious(reference: Sequence[SemanticMap], converted: Sequence[Sema
 
 
 def _counts(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> NDArray[np.int64]:
-    classes = 1 + max((int(one.labels.max()) for one in (*reference, *converted)), default=0)
-    counts = np.zeros((classes, classes), np.int64)
+    """The confusion matrix of the classes that occur: their numbers may be of any size."""
+    occurring = [np.unique(one.labels) for one in (*reference, *converted)]
+    known = np.unique(np.concatenate(occurring)) if occurring else np.zeros(0, np.int64)
+    if len(known) > MOST_CLASSES:
+        raise ValueError(f"maps of {len(known)} classes cannot be compared, only of {MOST_CLASSES}")
+    counts = np.zeros((len(known), len(known)), np.int64)
     for expected, actual in zip(reference, converted, strict=True):
-        counts += confusion(expected.labels, actual.labels, classes)
+        places = [np.searchsorted(known, one.labels) for one in (expected, actual)]
+        counts += confusion(*places, classes=len(known))
     return counts

@@ -96,6 +96,29 @@ def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     assert unnamed.scores() == {"mIoU": 1.0, "pixel accuracy": 1.0}
 
 
+@pytest.mark.parametrize("largest", [-5, 5000, 65535, 2**31 - 1])
+def test_class_numbers_decide_no_memory(tmp_path: Path, largest: int) -> None:
+    """A mask, and the output of a file without labels, may contain any number; counts need its square."""
+    path, few = tmp_path / "m.tif", np.zeros((2, 2), np.int32)
+    many = few.copy()
+    many[0, 0] = largest
+    scores = MaskScores(())
+    Image.fromarray(many).save(path)
+    with pytest.raises(UsageError, match="at most 4096 can be scored|negative numbers"):
+        scores.add(path, SemanticMap(few))
+    Image.fromarray(few).save(path)
+    if largest > 0:
+        with pytest.raises(UsageError, match="at most 4096 can be scored"):
+            scores.add(path, SemanticMap(many))
+    for metric in task_named("semantic").metrics(SPEC, precision_named("fp32")):
+        assert metric.compute([SemanticMap(many)], [SemanticMap(many)]) == 1.0
+
+
+def test_a_model_of_too_many_classes() -> None:
+    with pytest.raises(UsageError, match="has 100000 classes"):
+        MaskScores(("x",) * 100_000)
+
+
 maps = st.integers(1, 3).flatmap(
     lambda count: st.tuples(*[arrays.arrays(np.uint8, (count, 6, 7), elements=st.integers(0, 3)) for _ in range(2)])
 )

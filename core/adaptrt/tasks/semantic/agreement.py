@@ -110,6 +110,6 @@ def _counts(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) 
         raise ValueError(f"maps of {len(known)} classes cannot be compared, only of {MOST_CLASSES}")
     counts = np.zeros((len(known), len(known)), np.int64)
     for expected, actual in zip(reference, converted, strict=True):
-        places = [np.searchsorted(known, one.labels) for one in (expected, actual)]
-        counts += confusion(*places, classes=len(known))
+        first, second = (np.searchsorted(known, one.labels) for one in (expected, actual))
+        counts += confusion(first, second, len(known))
     return counts

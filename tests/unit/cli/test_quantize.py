@@ -91,6 +91,14 @@ def test_a_score_on_few_images_is_partly_verified(adaptrt: Any, net: Path, calib
     assert result.json["verdict"]["missing"] == ["link 3: scored on 40 images, fewer than 100"]
 
 
+def test_copies_of_an_image_count_once(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) -> None:
+    for path in write_images(tmp_path / "val", 8, seed=1):
+        for copy in range(14):
+            shutil.copyfile(path, path.with_name(f"{copy}-{path.name}"))
+    result = adaptrt("quantize", net, "--calib", calib, "--data", tmp_path / "val", "--json")
+    assert result.json["verdict"]["missing"] == ["link 3: scored on 8 different images, fewer than 100"]
+
+
 def test_a_score_that_any_constant_reaches_is_partly_verified(adaptrt: Any, net: Path, tmp_path: Path) -> None:
     """Images of one class; the file, calibrated on dark images, answers the same for every image."""
     write_images(tmp_path / "dark", 64, light=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +51,18 @@ class VerificationImages:
     def paths(self) -> list[Path]:
         return [example.path for example in self.examples]
 
-    @property
+    @cached_property
     def shortcoming(self) -> str:
         """Why agreement on these images is less than a verification; empty if it is one."""
         if self.data is None:
             return "no labels (--data)"
-        if len(self.examples) < FEWEST_IMAGES:
-            return f"scored on {len(self.examples)} images, fewer than {FEWEST_IMAGES}"
-        return ""
+        different: set[str] = set()
+        for path in self.paths:
+            different.add(file_sha256(path))
+            if len(different) >= FEWEST_IMAGES:
+                return ""
+        images = "images" if len(different) == len(self.examples) else "different images"
+        return f"scored on {len(different)} {images}, fewer than {FEWEST_IMAGES}"
 
 
 def labeled_images(data: LabeledData, spec: ModelSpec) -> VerificationImages:

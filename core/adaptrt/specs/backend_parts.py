@@ -127,12 +127,14 @@ class ReplaysGraphs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOrigin:
-    """What a file was built from: the name of the ONNX file (beside it, unless it was moved), and how."""
+    """What a file was built from: the name of the ONNX file (beside it, unless it was moved) and its hash with external data,
+    empty if unknown; and how."""
 
     onnx: str
     precision: str
     options: BuildOptions
     keep_fp32: tuple[str, ...] = ()
+    onnx_sha256: str = ""
 
 
 @runtime_checkable

@@ -59,7 +59,11 @@ def origin_of(plan: Path) -> BuildOrigin | None:
     if manifest is None:
         return None
     return BuildOrigin(
-        onnx=manifest.onnx, precision=manifest.precision, options=manifest.options, keep_fp32=tuple(manifest.keep_fp32)
+        onnx=manifest.onnx,
+        precision=manifest.precision,
+        options=manifest.options,
+        keep_fp32=tuple(manifest.keep_fp32),
+        onnx_sha256=manifest.onnx_sha256,
     )
 
 

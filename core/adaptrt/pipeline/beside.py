@@ -56,10 +56,15 @@ def _other(beside: Path, report: Report, path: Path) -> Path | None:
         records = [(Path(record.path), record.sha256) for record in report.files.values()]
         hashes = [digest for recorded, digest in records if recorded.name == file.name]
         if not hashes and renamed and file == path:
-            hashes = [digest for recorded, digest in records if recorded.suffix == file.suffix]
+            hashes = [digest for recorded, digest in records if _kind(recorded) == _kind(file)]
         if hashes and file.is_file() and file_sha256(file) not in hashes:
             return file
     return None
+
+
+def _kind(path: Path) -> str:
+    """``rtx.engine``: an engine of another product has the same last suffix."""
+    return path.name.partition(".")[2]
 
 
 def _different(beside: Path, path: Path) -> str:

@@ -53,6 +53,8 @@ def test_a_report_under_the_name_of_another_file(tmp_path: Path) -> None:
     assert report_of(path) == report  # both were renamed
     path.write_bytes(b"new")
     assert mismatch(path)
+    report.files["rtx.engine"] = FileRecord("best.rtx.engine", 3, "0" * 64)
+    (tmp_path / "renamed.report.json").write_text(report.to_json())
     built = tmp_path / "renamed.engine"  # by another tool, from the ONNX file
     built.write_bytes(b"engine")
     assert report_of(built) == report

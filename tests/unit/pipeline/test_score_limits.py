@@ -84,7 +84,7 @@ def test_a_detector_that_finds_nothing_of_what_is_labeled(tmp_path: Path, found:
 
 
 def test_maps_of_images_of_several_sizes(tmp_path: Path) -> None:
-    """A map has the size of its image, so it is no prediction for one of another size."""
+    """A map has the size of its image, so it cannot stand for one of another size."""
     import cv2
 
     rng, maps, examples = np.random.default_rng(0), [], []

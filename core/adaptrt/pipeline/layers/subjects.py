@@ -339,7 +339,7 @@ def open_file(
     inside = OnnxSubject(source, replace(options, device=None), workdir, files)
     built = BuiltSubject(path, backend, inside, origin, options, workdir)
     if onnx is None and origin.onnx_sha256 and onnx_sha256(source, files) != origin.onnx_sha256:
-        # an option of a build may have changed the file first, so this is no error
+        # not an error: an option of a build may have changed the file first
         built.doubt = (
             f"{source.name} is not identical to the file that {path.name} was built from: it may be another model "
             "(--onnx names the right one)"

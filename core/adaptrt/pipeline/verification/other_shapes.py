@@ -32,7 +32,7 @@ def other_shapes(
     budget: float,
 ) -> tuple[list[Rows], str]:
     """The samples of other shapes than the first, with a batch that is one larger than the smallest, and the largest one if
-    it is not much larger than what was tried; and a note on what was left out.
+    it is not much larger than what was tried; and a note on what was skipped.
 
     ``largest``: the largest batch at the first shapes. ``seconds``: of one row there; ``budget``: what all of this may take.
     """

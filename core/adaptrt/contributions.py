@@ -85,7 +85,8 @@ class GraphPass:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1.
+    """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1; ``None``: they contain
+    nothing to compare.
 
     ``task`` is the name of the task whose predictions it compares, or ``any``. Below ``minimum`` the conversion fails; ``minimum=None`` only reports the value.
     ``explain`` describes the differences for the error message of a failed conversion.
@@ -94,7 +95,7 @@ class Metric:
     name: str
     task: str
     reason: str
-    compute: Callable[[Sequence[Predictions], Sequence[Predictions]], float]
+    compute: Callable[[Sequence[Predictions], Sequence[Predictions]], float | None]
     minimum: float | None = None
     replaces: str | None = None
     explain: Callable[[Sequence[Predictions], Sequence[Predictions]], str] | None = None

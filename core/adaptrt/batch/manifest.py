@@ -13,6 +13,8 @@ import msgspec
 
 from adaptrt.batch.parts import any_part
 from adaptrt.errors import UsageError
+from adaptrt.specs.backend_parts import HasFilesBeside
+from adaptrt.specs.backends import backend_of
 from adaptrt.specs.executors import ExecutorOptions
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.hashing import file_sha256
@@ -41,13 +43,13 @@ class JobManifest:
 def manifest_of(
     model: Path, options: Mapping[str, Any], sources: Sequence[ImageFile], *, form: str, part_size: int
 ) -> JobManifest:
-    """Hashes the model file, the manifest beside an engine, and the external weights of an ONNX file."""
-    files = [model, model.with_name(f"{model.name}.json"), *_external(model)]
+    """Hashes the model file and those that it needs: a manifest, weights beside it, the external data of an ONNX file."""
+    files = [model, model.with_name(f"{model.name}.json"), *_files_beside(model), *_external(model)]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(os.fsencode(str(path)) + b"\0")
     return JobManifest(
-        model={path.name: file_sha256(path) for path in files if path.is_file()},
+        model={str(path.relative_to(model.parent)): file_sha256(path) for path in files if path.is_file()},
         options=dict(options),
         sources=len(sources),
         sources_sha256=digest.hexdigest(),
@@ -67,6 +69,11 @@ def options_of(options: ExecutorOptions) -> dict[str, Any]:
             paths = map(Path, names)
             found[key] = {path.name: file_sha256(path)[:16] if path.is_file() else "" for path in paths}
     return found
+
+
+def _files_beside(model: Path) -> Sequence[Path]:
+    backend = backend_of(model)
+    return backend.files_beside(model) if isinstance(backend, HasFilesBeside) else ()
 
 
 def _external(model: Path) -> list[Path]:

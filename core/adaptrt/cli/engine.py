@@ -52,11 +52,11 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
     """Write an engine with the header that Ultralytics reads, from the manifest next to FILE."""
     from adaptrt.backends.tensorrt.header import header_of
     from adaptrt.backends.tensorrt.header import wrap as put_on
-    from adaptrt.backends.tensorrt.manifest import find_manifest
+    from adaptrt.backends.tensorrt.manifest import matching_manifest
     from adaptrt.errors import EngineError
 
     source = Path(file)
-    manifest = find_manifest(source)
+    manifest = matching_manifest(source)
     if manifest is None:
         raise EngineError(
             f"{source.name} has no manifest ({source.name}.json): the names and sizes for the header are unknown.",

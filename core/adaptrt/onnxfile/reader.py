@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from adaptrt.errors import GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec
@@ -17,8 +17,16 @@ STACK_TRACE = "pkg.torch.onnx.stack_trace"
 SOURCE = "adaptrt.source"  # file.py:12, the form that adaptrt writes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _HEAD = 20  # bytes: a tag and a size at their longest
-_LOCATION = "location"
-_SMALL = 4096  # bytes of a node that are searched for the key of external data, which is faster than to read its fields
+_LOCATION, _SMALL = b"location", 1 << 12  # a message of so many bytes is searched for this key first
+_NODE, _ATTRIBUTE, _GRAPH, _TENSOR, _SPARSE = "node", "attribute", "graph", "tensor", "sparse tensor"
+# by kind of message, the numbers of the fields in which tensors may be
+_INSIDE: dict[str, dict[int, str]] = {
+    _NODE: {5: _ATTRIBUTE},
+    _ATTRIBUTE: {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE},
+    _GRAPH: {1: _NODE, 5: _TENSOR, 15: _SPARSE},
+    _TENSOR: {},
+    _SPARSE: {1: _TENSOR, 2: _TENSOR},
+}
 _WEIGHT_TYPES = (
     "float32", "float16", "bfloat16", "float64", "int8", "int4", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn",
 )  # fmt: skip
@@ -112,14 +120,31 @@ def _outline(path: Path) -> OnnxFile:
     with path.open("rb") as file:
         try:
             _read_model(_Part(file, 0, file.seek(0, os.SEEK_END)), found)
-        except (IndexError, ValueError, RecursionError) as error:
+        except (IndexError, ValueError) as error:
             raise not_onnx(path) from error
     return found
 
 
 def external_files(path: Path, found: OnnxFile) -> list[Path]:
-    """The external files that contain tensors, each once."""
-    return [path.parent / name for name in dict.fromkeys(found.external)]
+    """The external files that contain tensors, each once. A ``GraphError`` if one is not a file in the folder of the ONNX file."""
+    names = list(dict.fromkeys(found.external))
+    for name in names:
+        if not _is_inside(path.parent, name):
+            raise GraphError(
+                f"{path.name} stores weights in {name!r}, which is not a file in its folder.",
+                hint="Save the model as a single file, or with its weights in the same folder.",
+            )
+    return [path.parent / name for name in names]
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a location is below the folder, where symbolic links lead too; a file there may be missing."""
+    try:
+        real = Path(os.path.realpath(folder / name))
+        inside = not Path(name).is_absolute() and real.is_relative_to(os.path.realpath(folder))
+        return inside and (real.is_file() or not real.exists())
+    except (OSError, ValueError):
+        return False
 
 
 class _Part(NamedTuple):
@@ -170,25 +195,41 @@ def _read_model(data: _Part, found: OnnxFile) -> None:
         elif number == 14 and isinstance(value, _Part):
             key, text = _pair(value)
             found.metadata[key] = text
-        elif number == 25 and isinstance(value, _Part):
-            found.external += [
-                text for inner, part in value.fields() if inner == 7 for text in _locations_in_node(part)
-            ]
+        elif number == 25 and isinstance(value, _Part):  # a function
+            found.external.extend(
+                name for inner, part in value.fields() if inner == 7 for name in _locations(part, _NODE)
+            )
     found.inputs = [tensor for tensor in found.inputs if tensor.name not in found.weights]
+
+
+def _locations(value: int | _Part, kind: str) -> Iterator[str]:
+    """The locations of external data anywhere in a message: in attributes, and in the graphs of If, Loop and Scan."""
+    waiting = [(value, kind)]
+    while waiting:
+        part, kind = waiting.pop()
+        if not isinstance(part, _Part) or (part.size <= _SMALL and _LOCATION not in part.read()):
+            continue
+        for number, inner in part.fields():
+            if kind == _TENSOR and number == 13 and isinstance(inner, _Part):
+                key, text = _pair(inner)
+                if key == "location":
+                    yield text
+            elif number in _INSIDE[kind]:
+                waiting.append((inner, _INSIDE[kind][number]))
 
 
 def _read_graph_field(number: int, value: _Part, found: OnnxFile) -> None:
     if number == 1:
         found.nodes.append(_node(value))
-        found.external += _locations_in_node(value)
+        found.external.extend(_locations(value, _NODE))
     elif number == 5:
         _read_weights(value, found)
-    elif number == 15:
-        found.external += _locations(value, _SPARSE)
     elif number == 11:
         found.inputs.append(_tensor(value))
     elif number == 12:
         found.outputs.append(_tensor(value))
+    elif number == 15:
+        found.external.extend(_locations(value, _SPARSE))
 
 
 def _read_opset(data: _Part, found: OnnxFile) -> None:
@@ -253,40 +294,11 @@ def _read_weights(data: _Part, found: OnnxFile) -> None:
             name = _text(value)
         elif number == 13 and isinstance(value, _Part):
             key, text = _pair(value)
-            if key == _LOCATION:
+            if key == "location":
                 found.external.append(text)
     found.weights[name] = elements
     dtype = _DTYPES.get(kind, f"type {kind}")
     found.weight_types[dtype] = found.weight_types.get(dtype, 0) + elements
-
-
-def _locations_in_node(node: int | _Part) -> Iterator[str]:
-    """The files that hold tensors of a node's attributes, and of the graphs in them."""
-    if isinstance(node, _Part) and (node.size > _SMALL or _LOCATION.encode() in node.read()):
-        yield from _locations(node, _NODE)
-
-
-def _locations(data: int | _Part, form: _Form) -> Iterator[str]:
-    for number, value in data.fields() if isinstance(data, _Part) else ():
-        inner = form.get(number)
-        if inner is _NODE:
-            yield from _locations_in_node(value)
-        elif inner is not None:
-            yield from _locations(value, inner)
-        elif form is _TENSOR and number == 13 and isinstance(value, _Part):
-            key, text = _pair(value)
-            if key == _LOCATION:
-                yield text
-
-
-_Form = dict[int, Any]
-"""The fields of a message that can hold tensors, and their forms."""
-_TENSOR: _Form = {}
-_SPARSE: _Form = {1: _TENSOR, 2: _TENSOR}
-_GRAPH: _Form = {5: _TENSOR, 15: _SPARSE}
-_ATTRIBUTE: _Form = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
-_NODE: _Form = {5: _ATTRIBUTE}
-_GRAPH[1] = _NODE
 
 
 def _tensor(data: _Part) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError
 from adaptrt.specs.decoders import decoder_of
-from adaptrt.specs.packagers import Package, PackageRequest
+from adaptrt.specs.packagers import Package, PackageRequest, files_below
 
 if TYPE_CHECKING:
     from adaptrt.specs import ImageTransform, ModelSpec
@@ -71,9 +71,10 @@ class DeepStream:
             separator = "\n" if _built_in(request.spec) is None else ";"
             labels = map(_one_label, request.spec.labels)
             (folder / "labels.txt").write_text(separator.join(labels) + "\n", encoding="utf-8")
-        for path in (*request.files, *([PARSER] if _has_own_parser(request) else [])):
-            shutil.copyfile(path, folder / path.name)
-        return Package(files=tuple(sorted(path.relative_to(folder) for path in folder.iterdir())), notes=tuple(notes))
+        if _has_own_parser(request):
+            shutil.copyfile(PARSER, folder / PARSER.name)
+        request.copy_model(folder)
+        return Package(files=files_below(folder), notes=tuple(notes))
 
 
 def config_of(request: PackageRequest) -> tuple[str, list[str]]:

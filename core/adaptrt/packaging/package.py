@@ -13,7 +13,7 @@ from adaptrt.errors import ImageError, ModelError, OutputError, UsageError, in_s
 from adaptrt.pipeline.output import output_error
 from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backend_parts import ReadsSpec
+from adaptrt.specs.backend_parts import HasFilesBeside, KeepsManifest, ReadsSpec
 from adaptrt.specs.backends import Backend, runs_onnx
 from adaptrt.specs.packagers import Package, Packager, PackageRequest
 from adaptrt.store.model_files import require_backend, require_model_file
@@ -80,7 +80,7 @@ def prepare(
         files=_files_of(model, backend),
         name=_checked_name(name) if name is not None else _safe_name(_stem(model)),
         backend=backend.name,
-        built_with=_built_with(model),
+        built_with=_built_with(model, backend),
         sample=sample,
         image=content,
         options=options,
@@ -119,23 +119,29 @@ def _outputs_in(model: Path, spec: ModelSpec) -> tuple[Any, ...]:
 
 def _files_of(model: Path, backend: Backend) -> tuple[Path, ...]:
     if not runs_onnx(backend):
+        if isinstance(backend, HasFilesBeside):
+            return (model, *backend.files_beside(model))
         manifest = model.with_name(f"{model.name}.json")
         return (model, manifest) if manifest.is_file() else (model,)
     from adaptrt.onnxfile.reader import external_files, read_onnx
 
-    return (model, *external_files(model, read_onnx(model)))
+    beside = external_files(model, read_onnx(model))
+    missing = next((path for path in beside if not path.is_file()), None)
+    if missing is not None:
+        raise UsageError(f"{model.name} stores weights in {missing.name}, which is missing.", hint="Copy both files.")
+    return (model, *beside)
 
 
-def _built_with(model: Path) -> str:
+def _built_with(model: Path, backend: Backend) -> str:
     """The version of TensorRT in an engine's manifest; empty for other files."""
     import msgspec
 
     manifest = model.with_name(f"{model.name}.json")
-    if not manifest.is_file():
+    if not isinstance(backend, KeepsManifest) or not manifest.is_file():
         return ""
     try:
         return msgspec.json.decode(manifest.read_bytes(), type=_Builder).tensorrt
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ModelError(f"{manifest.name} cannot be read: {error}.", hint="Build the engine again.") from error
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError
 from adaptrt.specs.decoders import decoder_of
-from adaptrt.specs.packagers import Package, PackageRequest
+from adaptrt.specs.packagers import Package, PackageRequest, files_below
 
 if TYPE_CHECKING:
     from adaptrt.specs import ImageTransform, ModelSpec
@@ -48,9 +48,10 @@ class Runtime:
         import msgspec
 
         (folder / "spec.json").write_bytes(msgspec.json.format(spec.to_json().encode(), indent=2) + b"\n")
-        for path in (*request.files, *sorted(SOURCES.iterdir())):
+        for path in sorted(SOURCES.iterdir()):
             shutil.copyfile(path, folder / path.name)
-        return Package(files=tuple(sorted(path.relative_to(folder) for path in folder.iterdir())), notes=tuple(notes))
+        request.copy_model(folder)
+        return Package(files=files_below(folder), notes=tuple(notes))
 
 
 def spec_for_device(spec: ModelSpec) -> ModelSpec:

@@ -20,9 +20,10 @@ def report_of(path: Path) -> Report | None:
     if found is None:
         return None
     beside, report = found
-    if not _describes(report, path):
+    other = _other(beside, report, path)
+    if other is not None:
         raise ModelError(
-            _different(beside, path),
+            _different(beside, other),
             hint="Convert the model again, or restore the file that belongs to the report.",
         )
     return report
@@ -34,7 +35,8 @@ def mismatch(path: Path) -> str:
         found = _beside(path)
     except (AdaptrtError, OSError):
         return ""
-    return _different(found[0], path) if found is not None and not _describes(found[1], path) else ""
+    other = None if found is None else _other(*found, path)
+    return "" if found is None or other is None else _different(found[0], other)
 
 
 def _beside(path: Path) -> tuple[Path, Report] | None:
@@ -47,9 +49,22 @@ def _beside(path: Path) -> tuple[Path, Report] | None:
     return None
 
 
-def _describes(report: Report, path: Path) -> bool:
-    hashes = [record.sha256 for record in report.files.values() if Path(record.path).name == path.name]
-    return not hashes or not path.is_file() or file_sha256(path) in hashes
+def _other(beside: Path, report: Report, path: Path) -> Path | None:
+    """The file, or the manifest of it, that is not the one that the report describes; ``None`` if both are, or are missing."""
+    renamed = f"{path.stem}{SUFFIX}" == beside.name  # if they differ from the report's: together with it
+    for file in (path, path.with_name(f"{path.name}.json")):
+        records = [(Path(record.path), record.sha256) for record in report.files.values()]
+        hashes = [digest for recorded, digest in records if recorded.name == file.name]
+        if not hashes and renamed and file == path:
+            hashes = [digest for recorded, digest in records if _kind(recorded) == _kind(file)]
+        if hashes and file.is_file() and file_sha256(file) not in hashes:
+            return file
+    return None
+
+
+def _kind(path: Path) -> str:
+    """``rtx.engine``: an engine of another product has the same last suffix."""
+    return path.name.partition(".")[2]
 
 
 def _different(beside: Path, path: Path) -> str:

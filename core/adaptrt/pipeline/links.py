@@ -149,13 +149,16 @@ def predict(
 def compare_predictions(
     metrics: Sequence[Metric], reference: Sequence[Predictions], converted: Sequence[Predictions], spec: ModelSpec
 ) -> list[Check]:
-    """The metrics of the spec's task over the same images."""
+    """The metrics of the spec's task over the same images; without those that found nothing to compare."""
     checks = []
     for metric in metrics:
         if metric.task not in (spec.task, "any"):
             continue
         try:
-            value = float(metric.compute(reference, converted))
+            found = metric.compute(reference, converted)
+            if found is None:
+                continue
+            value = float(found)
         except Exception as error:
             raise VerificationError(
                 f"Metric {metric.name!r} fails: {type(error).__name__}: {error}",

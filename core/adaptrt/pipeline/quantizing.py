@@ -81,7 +81,7 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
     if job.judge is not None:
         built = not runs_onnx(artifact.backend)
         checks, note = job.judge.checks(runner, spec, artifact.precision, job.metrics, built=built)
-        shortcoming = job.judge.images.shortcoming
+        shortcoming = job.judge.shortcoming
     elif job.calibration is None:
         found.note = "; ".join(filter(None, [found.note, "predictions were not compared: no --data or --image"]))
         found.shortcoming = "no images to compare predictions on (--data or --image)"

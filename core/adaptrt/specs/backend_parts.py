@@ -73,6 +73,15 @@ class ReadsSpec(Protocol):
 
 
 @runtime_checkable
+class HasFilesBeside(Protocol):
+    """A backend whose files need others beside them: a manifest, or weights."""
+
+    def files_beside(self, path: Path) -> Sequence[Path]:
+        """Those that exist, in the same folder; their names begin with that of ``path`` up to its first dot."""
+        ...
+
+
+@runtime_checkable
 class ChecksShapes(Protocol):
     """A backend that rejects shapes that a graph does not support, before anything is built."""
 
@@ -118,12 +127,14 @@ class ReplaysGraphs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOrigin:
-    """What a file was built from: the name of the ONNX file (beside it, unless it was moved), and how."""
+    """What a file was built from: the name of the ONNX file (beside it, unless it was moved) and its hash with external data,
+    empty if unknown; and how."""
 
     onnx: str
     precision: str
     options: BuildOptions
     keep_fp32: tuple[str, ...] = ()
+    onnx_sha256: str = ""
 
 
 @runtime_checkable

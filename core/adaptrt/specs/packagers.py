@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from adaptrt.errors import UsageError
 from adaptrt.specs.registry import Registry
 
 if TYPE_CHECKING:
@@ -38,6 +40,33 @@ class PackageRequest:
     def model(self) -> Path:
         return self.files[0]
 
+    def copy_model(self, folder: Path, name: str | None = None) -> None:
+        """Copy the model into ``folder`` as ``name``, by default its own, and ``files`` to where it looks for them.
+
+        To be called last: names in ``files`` come from the model, and one that the package already has is a ``UsageError``.
+        """
+        model = self.model
+        taken = set(files_below(folder))
+        places = [Path(name or model.name), *(self._place(path, name) for path in self.files[1:])]
+        for path, place in zip(self.files, places, strict=True):
+            if place in taken:
+                raise UsageError(
+                    f"{model.name} needs a file named {str(place)!r}, which is also the name of another file of the package.",
+                    hint="Rename it, or save the model as a single file.",
+                )
+            target = folder / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            taken.add(place)
+
+    def _place(self, path: Path, name: str | None) -> Path:
+        """Where the model, under its new name, looks for one of ``files``. ONNX files store the names of theirs."""
+        place = path.relative_to(self.model.parent)
+        old = self.model.name.partition(".")[0]
+        if name is None or self.model.suffix.lower() == ".onnx" or not place.name.startswith(f"{old}."):
+            return place
+        return place.with_name(name.partition(".")[0] + place.name[len(old) :])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
@@ -45,6 +74,11 @@ class Package:
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+
+
+def files_below(folder: Path) -> tuple[Path, ...]:
+    """What was written into a folder, for ``Package.files``."""
+    return tuple(sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()))
 
 
 @runtime_checkable

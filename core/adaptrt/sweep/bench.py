@@ -67,7 +67,7 @@ def measure_latencies(
     commands = []
     for outcome in outcomes:
         name, folder = outcome.cell.name, request.output / outcome.cell.name
-        file = written_file(outcome.report)
+        file = written_file(outcome.report, folder)
         if outcome.code or file is None:
             continue
         latency = _kept(folder, [digests[name], *plan.words, outcome.seconds])
@@ -90,12 +90,15 @@ def measure_latencies(
     return [replace(outcome, latency=found.get(outcome.cell.name)) for outcome in outcomes]
 
 
-def written_file(report: Mapping[str, Any]) -> Path | None:
-    """The file that a conversion is for: the last one that a backend built, or else the ONNX file in its precision."""
+def written_file(report: Mapping[str, Any], folder: Path) -> Path | None:
+    """The file that a conversion is for: the last one that a backend built, or else the ONNX file in its precision.
+
+    In ``folder``, that of the conversion: a report of an earlier run is a file like any other, and what it names is not opened.
+    """
     files = report.get("files") or {}
     built = [record["name"] for record in reversed(report.get("artifacts") or ())]
     name = next((name for name in (*built, "reduced", "onnx") if files.get(name, {}).get("path")), None)
-    return None if name is None else Path(files[name]["path"])
+    return None if name is None else folder / Path(str(files[name]["path"])).name
 
 
 def _kept(folder: Path, key: list[Any]) -> Latency | None:

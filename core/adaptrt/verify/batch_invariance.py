@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,32 +70,37 @@ def split_rows(
     return rows, alone, [leeway.row(position, size) for position in range(size) for leeway in leeways]
 
 
+class Rows(NamedTuple):
+    """Samples of batch 1 and one shape, their outputs and leeways, and the sizes of batches to join them to."""
+
+    samples: Sequence[Arrays]
+    alone: Sequence[Arrays]
+    sizes: Sequence[int]
+    leeways: Sequence[Leeway] = ()
+
+
 def check_batches(
-    run: Run,
-    samples: Sequence[Arrays],
-    alone: Sequence[Arrays],
-    spec: ModelSpec,
-    sizes: Sequence[int],
-    precision: Precision | None = None,
-    leeways: Sequence[Leeway] = (),
+    run: Run, shapes: Sequence[Rows], spec: ModelSpec, precision: Precision | None = None
 ) -> tuple[list[Check], int]:
     """Batches of these sizes, samples cycled and in changing positions, each row compared with the sample run alone. Also
     returns how many rows were skipped, since the reference itself is unstable there.
 
-    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run`` (rows of the smallest batch where a
-    sample cannot run alone). With ``precision`` its tolerance holds:
-    an engine may take other kernels for other batches. ``leeways`` are those of the samples.
+    The outputs in ``shapes`` are from the same ``run`` (rows of the smallest batch where a sample cannot run alone). With
+    ``precision`` its tolerance holds: an engine may take other kernels for other batches.
     """
     batched = batched_inputs(spec)
     whole = _whole_outputs(spec)
-    comparison = _comparison(spec, precision, alone)
+    comparison = _comparison(spec, precision, shapes[0].alone)
     skipped = 0
-    for size in sizes:
-        order = [(size + position) % len(samples) for position in range(size)]
-        outputs = run(stack([samples[index] for index in order], batched))
-        for position, index in enumerate(order):
-            row = {name: array if name in whole else row_of(array, position, size) for name, array in outputs.items()}
-            skipped += not _added(comparison, alone[index], row, leeways[index] if leeways else Leeway())
+    for samples, alone, sizes, leeways in shapes:
+        for size in sizes:
+            order = [(size + position) % len(samples) for position in range(size)]
+            outputs = run(stack([samples[index] for index in order], batched))
+            for position, index in enumerate(order):
+                row = {
+                    name: array if name in whole else row_of(array, position, size) for name, array in outputs.items()
+                }
+                skipped += not _added(comparison, alone[index], row, leeways[index] if leeways else Leeway())
     return comparison.checks(), skipped
 
 

@@ -13,6 +13,7 @@ from adaptrt.specs.descriptions import Description
 from adaptrt.specs.precisions import PRECISIONS as KNOWN
 from adaptrt.specs.precisions import Precision
 from adaptrt.specs.targets import Target
+from adaptrt_openvino.model_file import weights_beside
 from adaptrt_openvino.runtime import (
     MODES,
     computes_bf16,
@@ -101,6 +102,11 @@ class OpenVINOBackend:
         from adaptrt_openvino.model_file import open_model
 
         return open_model(new_core(), path)[1]
+
+    def files_beside(self, path: Path) -> list[Path]:
+        """The weights."""
+        weights = weights_beside(path)
+        return [weights] if weights.is_file() else []
 
     def describe(self, path: Path) -> Description:
         from adaptrt_openvino.describe import describe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from adaptrt import ModelSpec
@@ -10,6 +11,7 @@ from adaptrt_triton.options import TritonOptions
 from adaptrt_triton.tensors import Batching, data_type, inputs_of, outputs_of
 from adaptrt_triton.text_format import Name, Value, entries
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 META = 8  # numbers that describe the position of an image in the input: see models/preprocessing.py
 
 
@@ -84,11 +86,22 @@ def graph_specs(spec: ModelSpec, batching: Batching) -> list[Value]:
     return [{"batch_size": size, "input": shapes} for size in sizes]
 
 
+def sample_file(spec: ModelSpec, name: str) -> str:
+    """The file of an input's warmup sample. The name of an input may be any text, such as a path."""
+    if _FILE_NAME.fullmatch(name):
+        return name
+    return f"input.{[tensor.name for tensor in spec.inputs].index(name)}"
+
+
 def _warmup(request: PackageRequest, batching: Batching, size: int) -> dict[str, Value]:
     inputs: dict[str, Value] = {}
     for one in inputs_of(request.spec, batching, opt=True):
         name = str(one["name"])
-        inputs[name] = {"data_type": one["data_type"], "dims": one["dims"], "input_data_file": name}
+        inputs[name] = {
+            "data_type": one["data_type"],
+            "dims": one["dims"],
+            "input_data_file": sample_file(request.spec, name),
+        }
     return {"name": f"batch {size}", "batch_size": size, "inputs": entries(inputs)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from adaptrt import UsageError
@@ -17,6 +18,7 @@ from adaptrt_triton.configs import (
     network_of,
     postprocessing_config,
     preprocessing_config,
+    sample_file,
 )
 from adaptrt_triton.options import TritonOptions
 from adaptrt_triton.tensors import Batching, batching_of
@@ -104,14 +106,16 @@ def _write_network(
     model_file = network.file if chosen != "python" else _model_name(request)
     config = network_config(request, options, network, batching, folder.name, model_file)
     _write(folder, config)
-    _copy_model(request, network, folder / "1", model_file)
+    if network.backend == "python":
+        shutil.copyfile(MODELS / "network.py", folder / "1" / "model.py")
+    _without_manifest(request, network).copy_model(folder / "1", model_file)
     if request.spec.labels:
         lines = "".join(" ".join(label.splitlines()) + "\n" for label in request.spec.labels)
         (folder / "labels.txt").write_text(lines, encoding="utf-8")
     warmup = folder / "warmup"
     warmup.mkdir()
     for name, array in request.sample.items():
-        (warmup / name).write_bytes(array.tobytes())
+        (warmup / sample_file(request.spec, name)).write_bytes(array.tobytes())
 
 
 def _model_name(request: PackageRequest) -> str:
@@ -119,15 +123,11 @@ def _model_name(request: PackageRequest) -> str:
     return f"model.{request.model.name.partition('.')[2]}"
 
 
-def _copy_model(request: PackageRequest, network: Network, folder: Path, model_file: str) -> None:
-    shutil.copyfile(request.model, folder / model_file)
-    for path in request.files[1:]:
-        manifest = path.name == f"{request.model.name}.json"
-        if manifest and network.backend != "python":
-            continue
-        shutil.copyfile(path, folder / (f"{model_file}.json" if manifest else path.name))
-    if network.backend == "python":
-        shutil.copyfile(MODELS / "network.py", folder / "model.py")
+def _without_manifest(request: PackageRequest, network: Network) -> PackageRequest:
+    """Only adaptrt reads it."""
+    manifest = f"{request.model.name}.json"
+    files = tuple(path for path in request.files if path.name != manifest or network.backend == "python")
+    return replace(request, files=files)
 
 
 def _write_ensemble(

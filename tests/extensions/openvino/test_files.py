@@ -207,3 +207,13 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     environment |= {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     assert not names(tmp_path)
+
+
+def test_a_package_contains_the_weights(built: Path, tmp_path: Path) -> None:
+    from adaptrt.cli.boundary import run
+    from adaptrt.cli.main import cli
+
+    words = ["package", "triton", str(built), "-o", str(tmp_path / "out"), "--network-backend", "python"]
+    assert run(cli, words, "adaptrt") == 0
+    assert (tmp_path / "out/best/1/model.openvino.bin").read_bytes() == built.with_suffix(".bin").read_bytes()
+    assert BACKEND.open(tmp_path / "out/best/1/model.openvino.xml", OpenOptions()).spec == SPEC

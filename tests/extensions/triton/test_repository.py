@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -204,7 +205,7 @@ def engine_of(model: Path) -> Path:
     engine = model.with_suffix(".engine")
     engine.write_bytes(b"a plan")
     manifest = Manifest(
-        plan_sha256="", plan_bytes=6, onnx="net.onnx", onnx_sha256="", tensorrt="10.16.1", cuda="13", driver=None,
+        plan_sha256=hashlib.sha256(b"a plan").hexdigest(), plan_bytes=6, onnx="net.onnx", onnx_sha256="", tensorrt="10.16.1", cuda="13", driver=None,
         gpu="GPU", capability="9.0", precision="fp16", spec=spec, precision_report=msgspec.convert({"precision": "fp16"}, PrecisionReport),
     )  # fmt: skip
     engine.with_name("net.engine.json").write_text(manifest.to_json())
@@ -380,3 +381,81 @@ def test_a_misspelt_key_is_named(monkeypatch: pytest.MonkeyPatch, model_config: 
     assert parse_config('name: "x"').name == "x"
     with pytest.raises(GraphError, match="max_batchsize"):
         parse_config('name: "x"\nmax_batchsize: 8\n', "x/config.pbtxt")
+
+
+def with_input(model: Path, name: str) -> Path:
+    """The model with another name for its input, in the graph and in the spec."""
+    onnx = pytest.importorskip("onnx", reason="changes the graph")
+    proto = onnx.load(str(model))
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = name
+    spec = json.loads(proto.metadata_props[0].value)
+    spec["inputs"][0]["name"] = spec["image"]["input"] = name
+    proto.metadata_props[0].value = json.dumps(spec)
+    onnx.save(proto, str(model))
+    return model
+
+
+@pytest.mark.parametrize("name", ["{}/outside", "../../../outside", "images:0", "a/b", "é", "x" * 300])
+def test_names_of_inputs_are_not_paths(classifier: Classifier, tmp_path: Path, model_config: Any, name: str) -> None:
+    model = with_input(classifier(), name.format(tmp_path))
+    assert package(model, "--ensemble") == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("net.onnx", "repository")] == []
+    config = read(model_config, model, "net_network")
+    assert config.input[0].name == name.format(tmp_path)
+    (warmup,) = config.model_warmup[0].inputs.values()
+    assert (tmp_path / "repository" / "net_network" / "warmup" / warmup.input_data_file).stat().st_size == 3 * 8 * 8 * 4
+
+
+def with_weights_in(model: Path, location: str) -> Path:
+    onnx = pytest.importorskip("onnx", reason="changes the graph")
+    proto = onnx.load(str(model))
+    weight = proto.graph.initializer.add(name="unused", data_type=1, dims=[2], data_location=1)
+    weight.external_data.add(key="location", value=location)
+    model.write_bytes(proto.SerializeToString())
+    return model
+
+
+@pytest.mark.parametrize("form", ["triton", "deepstream", "runtime"])
+def test_weights_in_other_files_keep_their_places(classifier: Classifier, tmp_path: Path, form: str) -> None:
+    model = with_weights_in(classifier(), "weights/a.data")
+    assert run(cli, ["package", form, str(model), "-o", str(tmp_path / "out")], "adaptrt") == 2  # it is missing
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.data").write_bytes(bytes(8))
+    assert run(cli, ["package", form, str(model), "-o", str(tmp_path / "out")], "adaptrt") == 0
+    folder = tmp_path / "out" / "net" / "1" if form == "triton" else tmp_path / "out"
+    assert (folder / "weights" / "a.data").read_bytes() == bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("form", "location"),
+    [
+        *((form, location) for form in ("triton", "deepstream", "runtime") for location in ("{}/id", "../id", "link")),
+        ("triton", "model.onnx"),
+        ("deepstream", "config_infer_primary.txt"),
+        ("deepstream", "labels.txt"),
+        ("runtime", "main.cpp"),
+        ("runtime", "spec.json"),
+    ],
+)
+def test_weights_elsewhere_or_in_place_of_other_files(
+    classifier: Classifier, tmp_path: Path, form: str, location: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An ONNX file chooses these names: a package must not contain files of its reader, nor those of its author as its own."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "id").write_bytes(b"not the model's")
+    model = classifier().rename(tmp_path / "model" / "net.onnx")
+    (model.parent / "link").symlink_to(tmp_path / "id")
+    if "/" not in location and location != "link":
+        (model.parent / location).write_bytes(b"of the author")
+    with_weights_in(model, location.format(tmp_path))
+    assert run(cli, ["package", form, str(model), "-o", str(tmp_path / "out")], "adaptrt") in (2, 7)
+    error = capsys.readouterr().err
+    assert "not a file in its folder" in error or "the name of another file of the package" in error
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_an_engine_of_another_manifest(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = engine_of(classifier())
+    engine.write_bytes(b"b plan")
+    assert package(engine) == 8
+    assert "is not the engine that" in capsys.readouterr().err

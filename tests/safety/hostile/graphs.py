@@ -221,6 +221,7 @@ def hostile_file_name(folder: Path) -> None:
 
 
 PREDICT = ("predict", "evil.onnx", "image.png")
+PACKAGE = ("package", "runtime", "evil.onnx", "-o", "package")
 INSPECT, LINT = ("inspect", "evil.onnx", "-v"), ("lint", "evil.onnx", "-v")
 SHOWING = {
     "predict": PREDICT, "predict-json": (*PREDICT, "--json"), "inspect": INSPECT, "inspect-graph": ("inspect", "evil.onnx", "--graph"),
@@ -249,6 +250,13 @@ CASES = [
     ], 3),
     Case("graph-cycle-is-named", spoiled(cycle), LINT, (GRAPH,), says="cycle", needs=NEEDS),
     Case("data-through-a-symlink", symlinked_data, PREDICT, ANY, needs=NEEDS),
+    *(
+        Case(f"data-{key}-package", make, PACKAGE, (GRAPH,), says="not a file in its folder", needs=NEEDS)
+        for key, make in {
+            "above": spoiled(external("../../../../etc/passwd")), "absolute": spoiled(external("/etc/passwd")),
+            "endless": spoiled(external("/dev/zero")), "through-a-symlink": symlinked_data,
+        }.items()
+    ),
     *in_turn([
         Case(f"names-{kind}-{key}", hostile_names(text), command, ANY, needs=NEEDS)
         for key, command in SHOWING.items()

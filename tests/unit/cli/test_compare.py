@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from small_convnet import write_convnet
 
 from adaptrt.errors import OutputError
+from adaptrt.onnxfile.hashing import onnx_sha256
 from adaptrt.pipeline.layers.polygraphy import read_results
 from adaptrt.specs.backend_parts import BuildOrigin
 from adaptrt.specs.backends import BACKENDS
@@ -112,6 +113,23 @@ def test_how_a_file_was_built_is_taken_from_its_record(
     (request,) = copying.requests
     assert (request.precision.name, request.options.optimization_level, request.keep_fp32) == ("tf32", 1, ("x",))
     assert request.options.plugin_libs == ()  # code, which only --plugin-lib names
+
+
+def test_an_onnx_file_that_was_replaced_since_the_build(
+    adaptrt: Any, net: Path, copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is inside the engine would be that of another model."""
+    origin = BuildOrigin(onnx="other.onnx", precision="fp32", options=BuildOptions(), onnx_sha256=onnx_sha256(net))
+    monkeypatch.setattr(Copying, "origin_of", lambda self, path: origin, raising=False)
+    Path("engine.copy.bin").write_bytes(net.read_bytes())
+    words = ("compare", net, "engine.copy.bin", "--outputs", "all", "--json")
+    Path("other.onnx").write_bytes(net.read_bytes())
+    assert not [note for note in adaptrt(*words).json["pairs"][0]["notes"] if "identical" in note]
+    weaken(net, "mixer.weight", "other.onnx")
+    (doubt,) = [note for note in adaptrt(*words).json["pairs"][0]["notes"] if "identical" in note]
+    assert doubt.startswith("other.onnx is not identical to the file that engine.copy.bin was built from")
+    words += ("--onnx", "other.onnx")
+    assert not [note for note in adaptrt(*words).json["pairs"][0]["notes"] if "identical" in note]
 
 
 def test_without_the_onnx_file_it_has_to_be_named(adaptrt: Any, net: Path, copying: Copying) -> None:

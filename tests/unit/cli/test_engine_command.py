@@ -202,3 +202,12 @@ def test_groups_say_what_they_have(adaptrt: Any) -> None:
         wrong = adaptrt(group, "nothing")
         assert wrong.code == 2
         assert "Unknown command 'nothing'" in wrong.err
+
+
+def test_wrap_an_engine_of_another_manifest(adaptrt: Any, tmp_path: Path) -> None:
+    path = write_engine(tmp_path)
+    path.write_bytes(PLAN[:-1] + b"1")
+    result = adaptrt("engine", "wrap", path)
+    assert result.code == 8
+    assert "is not the engine that best.engine.json describes" in result.err
+    assert not (tmp_path / "best.ultralytics.engine").exists()

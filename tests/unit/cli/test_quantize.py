@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,28 @@ def test_a_score_on_few_images_is_partly_verified(adaptrt: Any, net: Path, calib
     write_images(tmp_path / "val", 120, seed=1)
     result = adaptrt("quantize", net, "--calib", calib, "--data", tmp_path / "val", "--data-limit", 40, "--json")
     assert result.json["verdict"]["missing"] == ["link 3: scored on 40 images, fewer than 100"]
+
+
+def test_copies_of_an_image_count_once(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) -> None:
+    for path in write_images(tmp_path / "val", 8, seed=1):
+        for copy in range(14):
+            shutil.copyfile(path, path.with_name(f"{copy}-{path.name}"))
+    result = adaptrt("quantize", net, "--calib", calib, "--data", tmp_path / "val", "--json")
+    assert result.json["verdict"]["missing"] == ["link 3: scored on 8 different images, fewer than 100"]
+
+
+def test_a_score_that_any_constant_reaches_is_partly_verified(adaptrt: Any, net: Path, tmp_path: Path) -> None:
+    """Images of one class; the file, calibrated on dark images, answers the same for every image."""
+    write_images(tmp_path / "dark", 64, light=0.05)
+    write_images(tmp_path / "val", 400, seed=1)
+    for label in ("red", "green", "blue"):
+        shutil.rmtree(tmp_path / "val" / label)
+    result = adaptrt("quantize", net, "--calib", tmp_path / "dark", "--data", tmp_path / "val", "--json")
+    assert result.code == 0, result.err
+    assert result.json["verdict"] == {
+        "word": "partly verified",
+        "missing": ["link 3: on these images, a file that ignores its input would lose only 0 points of top-1"],
+    }
 
 
 def test_a_loss_beyond_the_limit_leaves_no_file(adaptrt: Any, net: Path, tmp_path: Path) -> None:

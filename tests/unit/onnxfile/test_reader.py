@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from patience import HANG
 from adaptrt.backends.onnxruntime.description import describe
 from adaptrt.backends.tensorrt.generations import RTX
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
-from adaptrt.errors import GraphError, ModelError
+from adaptrt.errors import GraphError, ModelError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.hashing import onnx_sha256
 from adaptrt.onnxfile.reader import external_files, read_onnx
@@ -285,3 +286,60 @@ def test_a_changed_byte_is_never_a_crash(tmp_path: Path, data: st.DataObject) ->
         read_onnx(tmp_path / "fuzz.onnx")
     except (GraphError, ModelError):
         pass
+
+
+def weight_in(location: str) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[2], data_location=1)
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def graph_with(*nodes: onnx.NodeProto, weights: Sequence[onnx.TensorProto] = ()) -> onnx.ModelProto:
+    values = [onnx.helper.make_tensor_value_info(name, 1, [2]) for name in ("x", "y")]
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "net", values[:1], values[1:], weights))
+
+
+def branches(location: str) -> onnx.NodeProto:
+    helper = onnx.helper
+    out = [helper.make_tensor_value_info("out", 1, [2])]
+    graphs = [
+        helper.make_graph([helper.make_node("Identity", ["w"], ["out"])], name, [], out, [weight_in(location)])
+        for name in ("then_branch", "else_branch")
+    ]
+    return helper.make_node("If", ["x"], ["y"], **{graph.name: graph for graph in graphs})
+
+
+@pytest.mark.parametrize("form", ["constant", "branch", "branch in a branch"])
+def test_weights_in_other_files_are_found_wherever_they_are(tmp_path: Path, form: str) -> None:
+    """ONNX Runtime reads them there too, so they decide the result and its hash."""
+    node = onnx.helper.make_node("Constant", [], ["y"], value=weight_in("m.data"))
+    if form != "constant":
+        node = branches("m.data")
+    if form == "branch in a branch":
+        for attribute in node.attribute:
+            attribute.g.node[0].CopyFrom(branches("m.data"))
+            attribute.g.node[0].output[0] = "out"
+            del attribute.g.initializer[:]
+    path = tmp_path / "m.onnx"
+    onnx.save(graph_with(node), str(path))
+    (tmp_path / "m.data").write_bytes(bytes(8))
+    assert external_files(path, read_onnx(path)) == [tmp_path / "m.data"]
+    before = onnx_sha256(path)
+    (tmp_path / "m.data").write_bytes(bytes(7) + b"1")
+    assert onnx_sha256(path) != before
+
+
+@pytest.mark.parametrize(
+    "location", ["../m.data", "{}/m.data", "a/../../m.data", "link", "loop", ".", "", "/dev/zero", "x" * 300]
+)
+def test_weights_outside_the_folder_are_not_read(tmp_path: Path, location: str) -> None:
+    """As in ONNX Runtime; what is packaged or hashed would be a file that the user did not name."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "m.data").write_bytes(bytes(8))
+    (folder / "link").symlink_to(tmp_path / "m.data")
+    (folder / "loop").symlink_to("loop")
+    path, relu = folder / "m.onnx", onnx.helper.make_node("Relu", ["w"], ["y"])
+    path.write_bytes(graph_with(relu, weights=[weight_in(location.format(tmp_path))]).SerializeToString())
+    with pytest.raises((GraphError, UsageError), match="not a file in its folder|is missing"):
+        onnx_sha256(path)

@@ -17,6 +17,7 @@ from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.backends.tensorrt.manifest import Manifest, check_plan, manifest_path
 from adaptrt.errors import BuildError, DependencyError, EngineError, PluginError
+from adaptrt.onnxfile.hashing import onnx_sha256
 from adaptrt.pipeline.artifacts import Artifact, Runners, open_artifact, why_float32
 from adaptrt.pipeline.configure import configure_builder
 from adaptrt.pipeline.observer import Observer
@@ -24,6 +25,7 @@ from adaptrt.request import Conversion, Request
 from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.backends import BACKENDS, BackendRequest
 from adaptrt.specs.precisions import FP32
+from adaptrt.store.hashing import file_sha256
 
 Install = Callable[..., str]
 
@@ -112,7 +114,7 @@ def test_the_manifest_is_completed(convert_engine: Callable[..., Report]) -> Non
     manifest = Manifest.from_json(manifest_path(plan).read_text())
     check_plan(manifest, plan)
     assert report.files["engine.json"].path == "out/shop.engine.json"
-    assert manifest.onnx == "shop.onnx"
+    assert (manifest.onnx, manifest.onnx_sha256) == ("shop.onnx", onnx_sha256(Path("out/shop.onnx")))
     assert manifest.rebuild.startswith("adaptrt build shop.onnx --shape images=1..4@2x3x64x64")
     assert (manifest.adapter, manifest.source) == ("tiny", "detector")
     assert [patch.plugin for patch in manifest.patches] == ["tiny", "tiny"]
@@ -303,7 +305,9 @@ def test_the_default_build_hands_everything_over(
         precision_report = PrecisionReport(
             "fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note"
         )
-        made = Manifest("0", 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, precision_report)
+        made = Manifest(
+            file_sha256(plan), 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, precision_report
+        )
         manifest_path(plan).write_text(made.to_json())
         return made, False
 

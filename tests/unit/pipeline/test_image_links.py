@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from adaptrt import (
 from adaptrt.pipeline.verification.image_links import ImageLinks
 from adaptrt.pipeline.verification.verify import Verification
 from adaptrt.report import Link
-from adaptrt.specs import task_named
+from adaptrt.specs import precision_named, task_named
 from adaptrt.specs.precisions import FP32
 from adaptrt.vision.decoders.decode import decode
 from adaptrt.vision.transforms import transform_image
@@ -117,3 +118,46 @@ def test_outputs_that_do_not_depend_on_ranks_fail(tmp_path: Path) -> None:
     found, link = compared(tmp_path, [UNSTABLE], Network(rounded=True), FIRM)
     with pytest.raises(VerificationError, match="matched boxes"):
         found.record(link)
+
+
+class Weak(Network):
+    """One box that is hardly above the threshold, or none."""
+
+    def __init__(self, score: float) -> None:
+        super().__init__()
+        self.score = score
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        found = super().run(inputs)
+        found["scores"][:] = [[[self.score], [0], [0], [0]]]
+        return found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weak_objects_on_one_side_prove_nothing(tmp_path: Path, precision: str) -> None:
+    """What the limits ignore leaves nothing to compare: a file that finds nothing at all would pass."""
+    path, link, reasons = tmp_path / "a.png", Link(5, "predictions"), []
+    cv2.imwrite(str(path), np.full((8, 8, 3), STABLE, np.uint8))
+    kind = precision_named(precision)
+    margin = kind.limits["score"] / 2
+    hooks = SimpleNamespace(preprocess=_prepared, postprocess=decode)
+    job: Any = SimpleNamespace(
+        hooks=hooks,
+        images=lambda: [path],
+        timed=lambda *_, **__: nullcontext(SimpleNamespace(note="")),
+        metrics=lambda spec, precision: task_named(spec.task).metrics(spec, precision),
+        not_run=lambda number, reason: reasons.append((number, reason)),
+        report=SimpleNamespace(images=[], link=lambda _: link),
+    )
+
+    def converted(score: float) -> None:
+        job.runners = SimpleNamespace(open=lambda *_: Weak(score))
+        job.request = None
+        artifact: Any = SimpleNamespace(name="engine", precision=kind)
+        ImageLinks(job=job, reference=Weak(0.25 + margin), spec=SPEC).compare_converted([artifact], SPEC)  # type: ignore[arg-type]
+
+    converted(0.0)
+    assert reasons == [(5, task_named("detect").empty_reason)]
+    assert link.status == "not run"
+    converted(0.25 + margin)
+    assert link.status == "passed"

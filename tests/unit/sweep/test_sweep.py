@@ -20,7 +20,7 @@ from adaptrt.cli.boundary import run
 from adaptrt.cli.main import cli
 from adaptrt.errors import OutputError, PluginError, UsageError
 from adaptrt.specs.executors import CommandLimits
-from adaptrt.sweep.bench import BenchPlan, bench_of
+from adaptrt.sweep.bench import BenchPlan, bench_of, written_file
 from adaptrt.sweep.plan import cells_of
 from adaptrt.sweep.run import SweepRequest, run_sweep
 from adaptrt.sweep.table import rows_of
@@ -206,6 +206,12 @@ def test_an_invalid_bench_section_is_named(section: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         bench_of({"bench": section}, "s.toml")
     assert bench_of({}, "s.toml") is None
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/best.onnx", "../best.onnx", "best.onnx"])
+def test_a_report_names_files_of_its_conversion(tmp_path: Path, path: str) -> None:
+    assert written_file({"files": {"onnx": {"path": path}}}, tmp_path) == tmp_path / "best.onnx"
+    assert written_file({"files": {}}, tmp_path) is None
 
 
 @pytest.fixture

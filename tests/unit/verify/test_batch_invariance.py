@@ -21,6 +21,7 @@ from adaptrt.pipeline.verification.samples import (
 from adaptrt.pipeline.verification.verify import check_batch_invariance
 from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.verify.batch_invariance import (
+    Rows,
     batched_inputs,
     check_batches,
     check_other_items,
@@ -89,7 +90,7 @@ def rounded(inputs: Arrays) -> dict[str, np.ndarray]:
 )
 def test_batches(run: Run, passes: bool) -> None:
     inputs = samples(3, 1, 5)
-    (check,), _ = check_batches(run, inputs, [run(one) for one in inputs], spec_of("B:1..4x5"), [2, 3, 4])
+    (check,), _ = check_batches(run, [Rows(inputs, [run(one) for one in inputs], [2, 3, 4])], spec_of("B:1..4x5"))
     assert check.passed is passes
     assert check.title == "y in a batch"
     assert check.samples == 9
@@ -100,7 +101,7 @@ def test_batches(run: Run, passes: bool) -> None:
 def test_an_output_without_a_batch(run: Run) -> None:
     inputs = samples(3, 1, 3)
     spec = replace(spec_of("B:1..4x3"), outputs=(OutputSpec("y", (3,)),))
-    (check,), _ = check_batches(run, inputs, [run(one) for one in inputs], spec, [2, 3, 4])
+    (check,), _ = check_batches(run, [Rows(inputs, [run(one) for one in inputs], [2, 3, 4])], spec)
     assert check.passed is (run is constant)
 
 
@@ -152,6 +153,51 @@ def test_outputs_without_a_batch_are_left_to_the_comparison_of_whole_batches() -
     assert (checks, note) == ([], "y: no batch axis, compared as a whole")
 
 
+def oblong(inputs: Arrays) -> dict[str, np.ndarray]:
+    """Rows are joined in another order of the axes, which shows only in a batch whose other axes differ."""
+    array = inputs["x"]
+    batch, height, width = array.shape
+    if height == width:
+        return {"y": array * 2}
+    return {"y": array.reshape(batch, -1).reshape(-1, batch).T.reshape(array.shape) * 2}
+
+
+def crowded(inputs: Arrays) -> dict[str, np.ndarray]:
+    """Wrong beyond a number of elements, as with an index in too few bits."""
+    array = inputs["x"].copy()
+    array.reshape(-1)[100:] = 0
+    return {"y": array}
+
+
+@pytest.mark.parametrize(("run", "passes"), [(invariant, True), (oblong, False), (crowded, False)])
+def test_batches_at_other_shapes(run: Run, passes: bool) -> None:
+    spec = spec_of("B:1..4xH:4..8@5xW:4..8@5")
+    rng = np.random.default_rng(0)
+    inputs = [
+        {"x": rng.standard_normal(shapes["x"]).astype(np.float32)} for _, shapes in numbered(sample_shapes(spec), 4)
+    ]
+    assert [one["x"].shape[1:] for one in inputs[4:]] == [(4, 4), (8, 8), (8, 4), (8, 4)]
+    held, note = invariance(spec, run, inputs)
+    assert held == [passes]
+    assert note == "batches 2, 3, 4; at 3 other shapes"
+    assert invariance(spec, run, inputs, "quick") == ([True], "batch 2")
+
+
+def test_batches_fit_the_profiles_of_their_shapes() -> None:
+    inputs = InputSpec("x", (parse_shape("B:1..8x4..6@5"), parse_shape("B:1..2x7..9@8")))
+    spec = ModelSpec((inputs,), outputs=(OutputSpec("y"),))
+    seen = []
+
+    def run(given: Arrays) -> dict[str, np.ndarray]:
+        seen.append(given["x"].shape)
+        return invariant(given)
+
+    arrays = [{"x": np.ones(shapes["x"], np.float32)} for _, shapes in numbered(sample_shapes(spec), 4)]
+    invariance(spec, run, arrays)
+    assert {shape[0] for shape in seen if shape[1] > 6} == {1, 2}
+    assert {shape[0] for shape in seen if shape[1] < 7} >= {1, 2, 3, 5, 8} - {5}
+
+
 def test_the_whole_batch_that_is_compared() -> None:
     spec = spec_of("B:1..8@4xN:2..6@3x5", "B:1..8@4", "N:2..6@3")
     assert batch_shapes(spec) == {"x": (4, 3, 5), "z": (4,), "w": (3,)}
@@ -197,7 +243,7 @@ def test_shapes_of_samples() -> None:
     ]
     assert trace_shapes(spec) == {"images": (2, 3, 64, 48)}
     assert batch_sizes(spec) == [2, 3, 8, 16]
-    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_axes_of_one_name_keep_one_size() -> None:

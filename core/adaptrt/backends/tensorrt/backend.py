@@ -15,8 +15,8 @@ from adaptrt.backends.tensorrt.generations import (
     import_tensorrt,
     require_supported,
 )
-from adaptrt.backends.tensorrt.manifest import find_manifest
-from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, origin_of
+from adaptrt.backends.tensorrt.manifest import matching_manifest
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, manifests_of, origin_of
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
 from adaptrt.specs.backend_parts import BuildOrigin
@@ -104,8 +104,11 @@ class TensorRT:
         )
 
     def read_spec(self, path: Path) -> ModelSpec | None:
-        manifest = find_manifest(path)
+        manifest = matching_manifest(path)
         return manifest.spec if manifest else None
+
+    def files_beside(self, path: Path) -> list[Path]:
+        return manifests_of(path)
 
     def origin_of(self, path: Path) -> BuildOrigin | None:
         return origin_of(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -139,9 +140,17 @@ def manifest_path(plan: Path) -> Path:
 
 
 def find_manifest(plan: Path) -> Manifest | None:
-    """The manifest beside a plan; ``None`` if there is none, for a plan not built by adaptrt."""
+    """The manifest beside a plan, which may describe another; ``None`` if there is none, for a plan not built by adaptrt."""
     path = manifest_path(plan)
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
+
+
+def matching_manifest(plan: Path) -> Manifest | None:
+    """The manifest of a plan, as ``check_plan`` accepts it; ``None`` if there is none."""
+    manifest = find_manifest(plan)
+    if manifest is not None:
+        check_plan(manifest, plan)
+    return manifest
 
 
 def check_manifest(
@@ -231,7 +240,7 @@ def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None
     if manifest.options.version_compatible:
         if found[:2] < built[:2]:
             return "version-compatible engines run on the same or a later version, not on an earlier one"
-        if built[0] == 8 and found[0] >= 11:
+        if built[:1] == (8,) and found[:1] >= (11,):
             return "TensorRT 11 rejects engines older than 10"
         return None
     if here.flavor != "full":
@@ -259,7 +268,7 @@ def capability_problem(capabilities: Sequence[str], here: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if re.fullmatch("[0-9]{1,9}", part))
 
 
 def _sm(capability: str) -> str:

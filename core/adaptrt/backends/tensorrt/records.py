@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adaptrt.backends.tensorrt.generations import product_named
-from adaptrt.backends.tensorrt.manifest import Manifest, find_manifest, manifest_path
+from adaptrt.backends.tensorrt.manifest import Manifest, find_manifest, manifest_path, matching_manifest
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.quantities import duration, file_size
 from adaptrt.report import Report
@@ -40,7 +40,7 @@ class EngineRecord:
 
 def built_of(plan: Path, suffix: str = ".engine") -> Built:
     """An engine with its manifest, if it has one; ``suffix`` is the file suffix of these engines."""
-    manifest = find_manifest(plan)
+    manifest = matching_manifest(plan)
     if manifest is None:  # a plugin built it
         return Built(files={suffix: plan})
     return Built(
@@ -55,17 +55,21 @@ def built_of(plan: Path, suffix: str = ".engine") -> Built:
 
 def origin_of(plan: Path) -> BuildOrigin | None:
     """What the manifest says about the build."""
-    manifest = find_manifest(plan)
+    manifest = matching_manifest(plan)
     if manifest is None:
         return None
     return BuildOrigin(
-        onnx=manifest.onnx, precision=manifest.precision, options=manifest.options, keep_fp32=tuple(manifest.keep_fp32)
+        onnx=manifest.onnx,
+        precision=manifest.precision,
+        options=manifest.options,
+        keep_fp32=tuple(manifest.keep_fp32),
+        onnx_sha256=manifest.onnx_sha256,
     )
 
 
 def layers_of(plan: Path) -> list[tuple[str, str]] | None:
     """The layers of the precision report."""
-    manifest = find_manifest(plan)
+    manifest = matching_manifest(plan)
     return None if manifest is None else [(one.name, one.precision) for one in manifest.precision_report.table]
 
 
@@ -87,6 +91,11 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "note": found.note,
     }
     return {title: text for title, text in facts.items() if text}
+
+
+def manifests_of(plan: Path) -> list[Path]:
+    """The manifest beside a plan, if there is one and it describes this plan."""
+    return [] if matching_manifest(plan) is None else [manifest_path(plan)]
 
 
 def complete_manifest(plan: Path, onnx: str, float32: str, report: Report) -> None:

@@ -11,8 +11,8 @@ from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, is
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import RTX, generation_of, generations_of, import_tensorrt, require_supported
-from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest
-from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, origin_of
+from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest, matching_manifest
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, manifests_of, origin_of
 from adaptrt.errors import DependencyError
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
@@ -109,8 +109,11 @@ class TensorRTRTX:
         )
 
     def read_spec(self, path: Path) -> ModelSpec | None:
-        manifest = find_manifest(path)
+        manifest = matching_manifest(path)
         return manifest.spec if manifest else None
+
+    def files_beside(self, path: Path) -> list[Path]:
+        return manifests_of(path)
 
     def origin_of(self, path: Path) -> BuildOrigin | None:
         return origin_of(path)

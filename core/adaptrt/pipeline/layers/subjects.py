@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.backends.choice import default_target, target_for
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.onnxfile.files import OnnxFiles
+from adaptrt.onnxfile.hashing import onnx_sha256
 from adaptrt.specs import BuildOptions, ModelSpec, OutputSpec, Precision, precision_named
 from adaptrt.specs.backend_parts import BuildOrigin, KnowsOrigin
 from adaptrt.specs.backends import Backend, BackendRequest, OpenOptions, fitting_options, onnx_backend, runs_onnx
@@ -170,6 +171,7 @@ class BuiltSubject(GraphSubject):
         self.inputs = onnx.inputs
         self._file: FileRunner | None = None
         self._probe: tuple[tuple[str, ...], FileRunner] | None = None
+        self.doubt = ""
 
     @property
     def source(self) -> Path:
@@ -194,12 +196,14 @@ class BuiltSubject(GraphSubject):
 
     @property
     def notes(self) -> list[str]:
+        doubts = [self.doubt] if self.doubt else []
         if not self.builds:
-            return []
+            return doubts
         return [
+            *doubts,
             f"{self.builds} {'file was' if self.builds == 1 else 'files were'} built from {self._onnx.title} to see tensors inside "
             f"{self.title}: an output inside keeps {self._backend.title} from fusing across it, so that a difference which "
-            "fusing causes can disappear there"
+            "fusing causes can disappear there",
         ]
 
     def run(self, names: Sequence[str], sample: int) -> dict[str, NDArray[Any]]:
@@ -333,7 +337,14 @@ def open_file(
             hint="Specify it: --onnx best.onnx (the reduced-precision one, if the file was built from that)",
         )
     inside = OnnxSubject(source, replace(options, device=None), workdir, files)
-    return BuiltSubject(path, backend, inside, origin, options, workdir)
+    built = BuiltSubject(path, backend, inside, origin, options, workdir)
+    if onnx is None and origin.onnx_sha256 and onnx_sha256(source, files) != origin.onnx_sha256:
+        # not an error: an option of a build may have changed the file first
+        built.doubt = (
+            f"{source.name} is not identical to the file that {path.name} was built from: it may be another model "
+            "(--onnx names the right one)"
+        )
+    return built
 
 
 def origin_of(path: Path, backend: Backend, precision: str | None, onnx: Path | None = None) -> BuildOrigin:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.pipeline.verification.score_limits import blind_spots
 from adaptrt.report import Check
 from adaptrt.specs import Dataset, Example, ModelSpec, Precision, scoring_named, task_named
 from adaptrt.specs.calibration import LabeledData
@@ -49,14 +51,18 @@ class VerificationImages:
     def paths(self) -> list[Path]:
         return [example.path for example in self.examples]
 
-    @property
+    @cached_property
     def shortcoming(self) -> str:
         """Why agreement on these images is less than a verification; empty if it is one."""
         if self.data is None:
             return "no labels (--data)"
-        if len(self.examples) < FEWEST_IMAGES:
-            return f"scored on {len(self.examples)} images, fewer than {FEWEST_IMAGES}"
-        return ""
+        different: set[str] = set()
+        for path in self.paths:
+            different.add(file_sha256(path))
+            if len(different) >= FEWEST_IMAGES:
+                return ""
+        images = "images" if len(different) == len(self.examples) else "different images"
+        return f"scored on {len(different)} {images}, fewer than {FEWEST_IMAGES}"
 
 
 def labeled_images(data: LabeledData, spec: ModelSpec) -> VerificationImages:
@@ -113,6 +119,12 @@ class MetricVerification:
     progress: Callable[[int, int, str], None]
     _reference: _Predictions | None = field(default=None, init=False)
     _graph: _Predictions | None = field(default=None, init=False)
+    _blind: str = field(default="", init=False)
+
+    @property
+    def shortcoming(self) -> str:
+        """Why the last ``checks`` are less than a verification, even if all pass; empty if they are one."""
+        return "; ".join(filter(None, [self.images.shortcoming, self._blind]))
 
     def checks(
         self,
@@ -146,6 +158,10 @@ class MetricVerification:
         if self.images.data is None:
             return agreement, f"{len(self.images.examples)} images without labels"
         loss, note = self._loss(self._reference.scored, converted.scored, self.images.data)
+        original, limit = self._reference, self.images.data.max_loss
+        self._blind = blind_spots(
+            self.spec, self.images.dataset, original.scored, converted.scored, original.sizes, limit
+        )
         return [loss, *agreement], note
 
     def _in_a_batch(
@@ -188,7 +204,7 @@ class MetricVerification:
         else:
             compared = metrics(spec, precision)
             agreement = links.compare_predictions(compared, original.shown, converted.shown, spec)
-            lost = 1 - min(check.value for check in agreement)
+            lost = 1 - min((check.value for check in agreement), default=1.0)
         return Loss(100 * lost, self._lost_confidence(original, converted) if scored else None)
 
     def _lost_confidence(self, original: _Predictions, converted: _Predictions) -> float | None:
@@ -222,6 +238,7 @@ class MetricVerification:
                 found.shown.append(self.hooks.postprocess(outputs, [meta], spec)[0])
             if scored:
                 found.scored.append(self.hooks.postprocess(outputs, [meta], scored_spec)[0])
+            found.sizes.append(image.shape[:2])
             self.progress(done, total, f"predict with {title}")
         return found
 
@@ -287,10 +304,11 @@ def _require_agreement(check: Check, reason: str | None) -> None:
 
 @dataclass
 class _Predictions:
-    """As shown to users, and as scores want them (with unlikely objects or classes)."""
+    """As shown to users, and as scores want them (with unlikely objects or classes). ``sizes``: of the images."""
 
     shown: list[Any] = field(default_factory=list)
     scored: list[Any] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
 
 def is_judged_by_metric(precision: Precision, spec: ModelSpec) -> bool:

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.contributions import Metric
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
@@ -25,8 +26,8 @@ from adaptrt.specs.precisions import FP32
 from adaptrt.verify.compare import rank_sensitive_groups
 
 if TYPE_CHECKING:
-    from adaptrt.contributions import Metric
     from adaptrt.pipeline.job import Job
+    from adaptrt.specs import Task
     from adaptrt.specs.runners import Runner
 
 
@@ -54,6 +55,11 @@ def names_check(expected: Any, spec: ModelSpec) -> Check | None:
         kind="metric",
         detail=f"Class {number} is {theirs!r} in the framework and {ours!r} in the spec",
     )
+
+
+def _why_nothing(metrics: Sequence[Metric], task: Task[Any]) -> str:
+    """Why no check was made."""
+    return task.empty_reason if metrics else f"no metric for task {task.name!r}"
 
 
 def names_of(expected: Any) -> tuple[str, ...]:
@@ -98,7 +104,7 @@ class ImageLinks:
             metrics = job.metrics(spec, FP32)
             found = self.compare(metrics, images[:1], [expected], [actual], spec, [actual])
             if not found.checks and not found.unstable:
-                return job.not_run(0, f"no metric for task {spec.task!r}")
+                return job.not_run(0, _why_nothing(metrics, task))
             named = bool(getattr(job.ctx.options, "class_names", ()))
             names = None if named else names_check(expected, spec)
             theirs = names_of(expected)
@@ -121,11 +127,14 @@ class ImageLinks:
         with job.timed("link 5", verifying=True) as stage:
             task = task_named(spec.task)
             expected = [self.predictions(self.reference, self.spec, path, "eager") for path in images]
-            together, nothing = Verification(items="image"), True
+            together, nothing, metrics = Verification(items="image"), True, list[Metric]()
             for artifact in results:
                 runner = job.runners.open(artifact, job.request)
                 actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
-                found = self.compare(job.metrics(spec, artifact.precision), images, expected, actual, spec, expected)
+                metrics = job.metrics(spec, artifact.precision)
+                found = self.compare(metrics, images, expected, actual, spec, expected)
+                if not found.checks and not found.unstable:
+                    together.shortcoming = f"{artifact.name}: {task.empty_reason}"
                 for check in found.checks:
                     check.artifact = artifact.name if len(results) > 1 else ""
                 together.checks += found.checks
@@ -133,7 +142,7 @@ class ImageLinks:
                 stage.note = "; ".join(map(task.describe, actual))
                 nothing = nothing and links.found_nothing([*expected, *actual], task)
             if not together.checks and not together.unstable:
-                return job.not_run(5, f"no metric for task {spec.task!r}")
+                return job.not_run(5, _why_nothing(metrics, task))
             if nothing:
                 return job.not_run(5, task.empty_reason)
             together.record(job.report.link(5))

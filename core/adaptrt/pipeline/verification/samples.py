@@ -108,6 +108,22 @@ def batch_sizes(spec: ModelSpec) -> list[int]:
     return sorted({size for size in (axis.min + 1, axis.min + 2, axis.opt, axis.max) if axis.min < size <= axis.max})
 
 
+def batch_range(spec: ModelSpec, shapes: Shapes) -> Dim | None:
+    """The batch axis of the profile with the largest batches that allows these sizes of the other axes."""
+    count = max(len(tensor.profiles) for tensor in spec.inputs)
+    fitting = [
+        _batch_axis(spec, profile)
+        for profile in range(count)
+        if all(
+            size in dim
+            for tensor in spec.inputs
+            for axis, (size, dim) in enumerate(zip(shapes[tensor.name], _shape(tensor, profile), strict=True))
+            if not spec.is_batch(axis, dim)
+        )
+    ]
+    return max(fitting, key=lambda axis: axis.max, default=None)
+
+
 def _batch_axis(spec: ModelSpec, profile: int) -> Dim:
     shape = _shape(spec.inputs[0], profile) if spec.inputs else ()
     return shape[0] if shape else Dim.fixed(1)
@@ -179,6 +195,7 @@ def _prime(number: int) -> bool:
 
 
 def numbered(shapes: list[Shapes], count: int) -> Iterator[tuple[int, Shapes]]:
-    """Seeds and shapes: ``count`` samples at the first shapes, one at each of the others."""
+    """Seeds and shapes: ``count`` samples at the first shapes, one at each of the others; a second one at the last, where no
+    two sizes are alike, so that it can be in a batch with another."""
     yield from product(range(count), shapes[:1])
-    yield from enumerate(shapes[1:], start=count)
+    yield from enumerate([*shapes[1:], *(shapes[-1:] if len(shapes) > 1 else [])], start=count)

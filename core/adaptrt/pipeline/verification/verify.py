@@ -152,9 +152,11 @@ def check_batch_invariance(
     precision: Precision | None = None,
 ) -> tuple[list[Check], str]:
     """Check batch invariance on the samples of equal shape; also returns a note. ``precision`` sets the tolerance."""
+    from adaptrt.pipeline.verification.other_shapes import other_shapes
     from adaptrt.pipeline.verification.stability import leeway_of
     from adaptrt.specs.precisions import FP32
     from adaptrt.verify.batch_invariance import (
+        Rows,
         batched_inputs,
         check_batches,
         check_other_items,
@@ -212,9 +214,21 @@ def check_batch_invariance(
         outputs = [run(sample) for sample in inputs]
     leeways = [leeway_of(sample, spec, precision or FP32) for sample in alike_samples]
     rows, rows_alone, row_leeways = split_rows(inputs, outputs, leeways, spec)
-    checks, ignored = check_batches(run, rows, rows_alone, spec, tried, precision, row_leeways)
+    shapes, elsewhere = [Rows(rows, rows_alone, tried, row_leeways)], ""
+    if effort == "full":
+        others, elsewhere = other_shapes(
+            samples,
+            alone,
+            spec,
+            precision or FP32,
+            tried[-1],
+            seconds=seconds,
+            budget=BATCH_BUDGET - min(spent, BATCH_BUDGET),
+        )
+        shapes += others
+    checks, ignored = check_batches(run, shapes, spec, precision)
     batches = f"batch{'es' if len(tried) > 1 else ''} {', '.join(map(str, tried))}"
-    return checks, "; ".join(filter(None, [batches, skipped, _ignored(ignored), note]))
+    return checks, "; ".join(filter(None, [batches, elsewhere, skipped, _ignored(ignored), note]))
 
 
 def _with_shared(sample: Sample, shared: Mapping[str, NDArray[Any]]) -> Sample:

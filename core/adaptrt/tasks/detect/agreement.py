@@ -79,7 +79,7 @@ def matched_boxes(
 
     match = match or functools.partial(match_boxes, pixels=pixels)
 
-    def compute(reference: Sequence[Detections], converted: Sequence[Detections]) -> float:
+    def compute(reference: Sequence[Detections], converted: Sequence[Detections]) -> float | None:
         matched = total = 0
         for expected, actual in zip(reference, converted, strict=True):
             pairs = match(expected, actual, iou)
@@ -87,7 +87,7 @@ def matched_boxes(
             alone = [_alone(expected, {a for a, _ in pairs}), _alone(actual, {b for _, b in pairs})]
             matched += alike
             total += len(pairs) + max(sum(each >= threshold + score for each in scores) for scores in alone)
-        return matched / total if total else 1.0
+        return matched / total if total else None
 
     def explain(reference: Sequence[Detections], converted: Sequence[Detections]) -> str:
         lines = []
@@ -95,19 +95,20 @@ def matched_boxes(
             pairs = match(expected, actual, iou)
             for a, b in pairs:
                 if abs(float(expected.scores[a]) - float(actual.scores[b])) > score:
-                    lines.append(f"image {number}: {_one(expected, a)} has score {float(actual.scores[b]):.3g}")
+                    lines.append(
+                        f"image {number}: {describe_object(expected, a)} has score {float(actual.scores[b]):.3g}"
+                    )
             for side, found, paired in (
                 ("missing", expected, {a for a, _ in pairs}),
                 ("added", actual, {b for _, b in pairs}),
             ):
                 alone = [index for index in range(len(found)) if index not in paired]
                 lines += [
-                    f"image {number}: {side} {_one(found, index)}"
+                    f"image {number}: {side} {describe_object(found, index)}"
                     for index in alone
                     if float(found.scores[index]) >= threshold + score
                 ]
-        more = f", and {len(lines) - 3} more" if len(lines) > 3 else ""
-        return f"{'; '.join(lines[:3])}{more}" if lines else ""
+        return shortened(lines)
 
     return Metric(
         name=f"matched boxes (IoU {iou:g}, score within {score:g})",
@@ -119,7 +120,14 @@ def matched_boxes(
     )
 
 
-def _one(found: Detections, index: int) -> str:
+def shortened(lines: Sequence[str]) -> str:
+    """The first differences, and how many there are beyond them; empty without any."""
+    more = f", and {len(lines) - 3} more" if len(lines) > 3 else ""
+    return f"{'; '.join(lines[:3])}{more}" if lines else ""
+
+
+def describe_object(found: Detections, index: int) -> str:
+    """Label, score and box."""
     corners = ", ".join(f"{side:.5g}" for side in map(float, found.boxes[index]))
     return f"{found.name(index)} {float(found.scores[index]):.3g} at [{corners}]"
 

@@ -14,7 +14,7 @@ from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement
 from adaptrt.tasks.detect.exports import box_numbers, coco_file, yolo_files
 from adaptrt.tasks.objects import ObjectTask, read_boxes
 from adaptrt.tasks.pose.scoring import KeypointScoring
-from adaptrt.tasks.pose.similarity import describe_keypoints, mean_similarity
+from adaptrt.tasks.pose.similarity import MAX_DISTANCE, describe_keypoints, matched_keypoints, mean_similarity
 from adaptrt.tasks.records import array_of
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Pose(ObjectTask[Poses]):
         return [
             matched_boxes(iou, score, decoder_threshold(spec), task=self.name),
             mean_similarity(limits.get("oks", 0.9)),
+            *([] if precision.reduced else [matched_keypoints(MAX_DISTANCE, score)]),
         ]
 
     def agreement(self, expected: Poses, actual: Poses) -> str:

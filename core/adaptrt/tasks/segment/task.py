@@ -11,7 +11,7 @@ from adaptrt.predictions import Mask, Segments
 from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
 from adaptrt.tasks.detect.exports import coco_file, yolo_files
 from adaptrt.tasks.objects import ObjectTask, read_boxes
-from adaptrt.tasks.segment.agreement import describe_masks, mean_mask_iou
+from adaptrt.tasks.segment.agreement import LEAST_IOU, describe_masks, matched_masks, mean_mask_iou
 from adaptrt.tasks.segment.records import record_masks, segments_from
 from adaptrt.tasks.segment.rle import coco_mask
 from adaptrt.tasks.segment.scoring import MaskScoring
@@ -81,6 +81,7 @@ class Segment(ObjectTask[Segments]):
         return [
             matched_boxes(iou, score, decoder_threshold(spec), task=self.name),
             mean_mask_iou(limits.get("mask_iou", 0.8)),
+            *([] if precision.reduced else [matched_masks(LEAST_IOU)]),
         ]
 
     def agreement(self, expected: Segments, actual: Segments) -> str:

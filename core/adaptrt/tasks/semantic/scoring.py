@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptrt.errors import DependencyError, ImageError, UsageError
 from adaptrt.specs.tasks import Dataset, Example, Scoring
-from adaptrt.tasks.semantic.agreement import class_ious, confusion
+from adaptrt.tasks.semantic.agreement import MOST_CLASSES, class_ious, confusion
 from adaptrt.tasks.semantic.records import record_map
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class MaskScores:
     """Pixels by true and predicted class, over all images."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
+        _require_few(len(labels), "The model")
         self._labels = labels
         self._counts = np.zeros((len(labels), len(labels)), np.int64)
         self._records: list[dict[str, Any]] = []
@@ -90,12 +91,19 @@ class MaskScores:
             )
         counted = mask != IGNORED
         largest = int(mask[counted].max(initial=0))
+        if int(mask[counted].min(initial=0)) < 0:
+            raise UsageError(
+                f"{truth} contains negative numbers.", hint="Masks must contain class indices starting at 0."
+            )
         if self._labels and largest >= len(self._labels):
             raise UsageError(
                 f"{truth} contains class {largest}; the model has {len(self._labels)} classes.",
                 hint=f"Masks must contain class indices starting at 0; {IGNORED} is ignored.",
             )
-        classes = max(len(self._counts), largest + 1, int(found.max(initial=0)) + 1)
+        predicted = int(found.max(initial=0)) + 1
+        _require_few(largest + 1, str(truth))
+        _require_few(predicted, "The prediction of the model")
+        classes = max(len(self._counts), largest + 1, predicted)
         grown = classes - len(self._counts)
         self._counts = np.pad(self._counts, (0, grown)) + confusion(mask[counted], found[counted], classes)
         self._records.append({"mask": truth.name, **record_map(prediction)})
@@ -126,6 +134,14 @@ class MaskScores:
         from adaptrt.predictions import name_of
 
         return name_of(label, self._labels)
+
+
+def _require_few(classes: int, what: str) -> None:
+    if classes > MOST_CLASSES:
+        raise UsageError(
+            f"{what} has {classes} classes; at most {MOST_CLASSES} can be scored.",
+            hint=f"Masks and predictions must contain class indices starting at 0; {IGNORED} is ignored.",
+        )
 
 
 class MaskScoring(Scoring["SemanticMap"]):

@@ -11,7 +11,7 @@ from adaptrt.predictions import SemanticMap, name_in_text
 from adaptrt.specs.tasks import Found, Task
 from adaptrt.tasks.arrays import malformed_array, malformed_labels
 from adaptrt.tasks.exports import csv_file
-from adaptrt.tasks.semantic.agreement import describe_agreement, mean_iou, pixel_accuracy
+from adaptrt.tasks.semantic.agreement import LEAST_IOU, describe_agreement, matched_classes, mean_iou, pixel_accuracy
 from adaptrt.tasks.semantic.records import map_from_record, record_map
 from adaptrt.tasks.semantic.scoring import MaskScoring
 
@@ -84,7 +84,8 @@ class Semantic(Task[SemanticMap]):
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         limits = precision.limits
-        return [pixel_accuracy(limits.get("pixel_accuracy", 0.95)), mean_iou(limits.get("miou", 0.8))]
+        each = [] if precision.reduced else [matched_classes(LEAST_IOU)]
+        return [pixel_accuracy(limits.get("pixel_accuracy", 0.95)), mean_iou(limits.get("miou", 0.8)), *each]
 
     def agreement(self, expected: SemanticMap, actual: SemanticMap) -> str:
         return describe_agreement(expected, actual)

@@ -330,3 +330,14 @@ def test_a_manifest_with_a_wrong_field_is_a_clear_error(made: Manifest, data: st
     fields[key] = data.draw(st.sampled_from(wrong))
     with pytest.raises(EngineError):
         Manifest.from_json(msgspec.json.encode(fields))
+
+
+@pytest.mark.parametrize("version", ["", "x.y", ".", "8.\u00b2", "\u0668.6", "9" * 5000])
+@pytest.mark.parametrize("compatible", [True, False])
+def test_a_version_that_is_none(plan: Path, version: str, compatible: bool) -> None:
+    found = manifest(tensorrt=version, options=options(version_compatible=compatible))
+    if compatible:
+        check_manifest(found, plan, HERE)
+        return
+    with pytest.raises(EngineError, match="runs on the version that built it"):
+        check_manifest(found, plan, HERE)

@@ -72,7 +72,7 @@ def test_the_threshold_is_the_decoders() -> None:
 def test_the_share_is_that_of_all_boxes() -> None:
     """Each box is used once, and what has no partner counts on either side."""
 
-    def agreement(first: Detections, second: Detections) -> float:
+    def agreement(first: Detections, second: Detections) -> float | None:
         return matched_boxes(0.9, 0.01).compute([first], [second])
 
     one, both = found(ONE, scores=[0.9]), found(ONE, OTHER, scores=[0.9, 0.9])
@@ -81,8 +81,16 @@ def test_the_share_is_that_of_all_boxes() -> None:
     assert agreement(found(ONE, ONE, scores=[0.9, 0.9]), one) == 0.5
     assert agreement(one, found(ONE, scores=[0.9], labels=[1])) == 0.0
     assert agreement(one, found((0.0, 0.0, 10.0, 12.0), scores=[0.9])) == 0.0
-    assert agreement(found(scores=[]), found(scores=[])) == 1.0
     assert agreement(one, found(scores=[])) == 0.0
+
+
+def test_nothing_to_compare_is_not_agreement() -> None:
+    """Weak objects on one side alone do not count, so nothing would be left that could differ."""
+    metric, weak = matched_boxes(0.75, 0.1, threshold=0.25), found(ONE, scores=[0.3])
+    assert metric.compute([found(scores=[])], [found(scores=[])]) is None
+    assert metric.compute([weak], [found(scores=[])]) is None
+    assert metric.compute([weak], [found(OTHER, scores=[0.3])]) is None
+    assert metric.compute([weak], [weak]) == 1.0
 
 
 def test_overlaps() -> None:

@@ -96,6 +96,29 @@ def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     assert unnamed.scores() == {"mIoU": 1.0, "pixel accuracy": 1.0}
 
 
+@pytest.mark.parametrize("largest", [-5, 5000, 65535, 2**31 - 1])
+def test_class_numbers_decide_no_memory(tmp_path: Path, largest: int) -> None:
+    """A mask, and the output of a file without labels, may contain any number; counts need its square."""
+    path, few = tmp_path / "m.tif", np.zeros((2, 2), np.int32)
+    many = few.copy()
+    many[0, 0] = largest
+    scores = MaskScores(())
+    Image.fromarray(many).save(path)
+    with pytest.raises(UsageError, match="at most 4096 can be scored|negative numbers"):
+        scores.add(path, SemanticMap(few))
+    Image.fromarray(few).save(path)
+    if largest > 0:
+        with pytest.raises(UsageError, match="at most 4096 can be scored"):
+            scores.add(path, SemanticMap(many))
+    for metric in task_named("semantic").metrics(SPEC, precision_named("fp32")):
+        assert metric.compute([SemanticMap(many)], [SemanticMap(many)]) == 1.0
+
+
+def test_a_model_of_too_many_classes() -> None:
+    with pytest.raises(UsageError, match="has 100000 classes"):
+        MaskScores(("x",) * 100_000)
+
+
 maps = st.integers(1, 3).flatmap(
     lambda count: st.tuples(*[arrays.arrays(np.uint8, (count, 6, 7), elements=st.integers(0, 3)) for _ in range(2)])
 )
@@ -104,7 +127,7 @@ maps = st.integers(1, 3).flatmap(
 @given(maps)
 def test_metrics_are_what_counting_gives(pair: Any) -> None:
     expected, actual = ([SemanticMap(labels) for labels in side] for side in pair)
-    accuracy, miou = task_named("semantic").metrics(SPEC, precision_named("fp32"))
+    accuracy, miou, *_ = task_named("semantic").metrics(SPEC, precision_named("fp32"))
     assert accuracy.compute(expected, actual) == pytest.approx((pair[0] == pair[1]).mean())
     ious = [
         ((pair[0] == label) & (pair[1] == label)).sum() / ((pair[0] == label) | (pair[1] == label)).sum()
@@ -120,7 +143,7 @@ def test_metrics_fail_where_they_should() -> None:
     large[:, 50:] = 1
     small = large.copy()
     small[:5, :10] = 2
-    accuracy, miou = task_named("semantic").metrics(SPEC, precision_named("fp16"))
+    accuracy, miou, *_ = task_named("semantic").metrics(SPEC, precision_named("fp16"))
     assert accuracy.minimum is not None
     assert miou.minimum is not None
     assert accuracy.compute([SemanticMap(small)], [SemanticMap(large)]) > accuracy.minimum

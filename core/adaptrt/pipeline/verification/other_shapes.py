@@ -1,0 +1,80 @@
+"""Batches at the sizes of other axes: where they are unlike, or large, a graph may join samples in another way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.pipeline.verification.samples import Sample, batch_range
+from adaptrt.pipeline.verification.stability import leeway_of
+from adaptrt.specs import ModelSpec
+from adaptrt.verify.batch_invariance import Rows, batched_inputs, split_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.specs import Precision
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+_LARGER = 2  # times the elements of the largest batch so far, for the largest batch at other sizes: memory is limited
+
+
+def other_shapes(
+    samples: Sequence[Sample],
+    alone: Sequence[Any],
+    spec: ModelSpec,
+    precision: Precision,
+    largest: int,
+    *,
+    seconds: float,
+    budget: float,
+) -> tuple[list[Rows], str]:
+    """The samples of other shapes than the first, with a batch that is one larger than the smallest, and the largest one if
+    it is not much larger than what was tried; and a note on what was skipped.
+
+    ``largest``: the largest batch at the first shapes. ``seconds``: of one row there; ``budget``: what all of this may take.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(_shapes(sample.inputs, spec), []).append(index)
+    first, *others = groups.values()
+    usual = _row_elements(samples[first[0]].inputs, spec)
+    found, spent, left = [], 0.0, 0
+    for group in others:
+        inputs = samples[group[0]].inputs
+        axis = batch_range(spec, {name: array.shape for name, array in inputs.items()})
+        if axis is None or not axis.dynamic:
+            continue
+        row, sizes = _row_elements(inputs, spec), []
+        for size in sorted({axis.min + 1, axis.max}):
+            if size > axis.min + 1 and size * row > _LARGER * max(largest, 2) * usual:
+                continue
+            spent += size * seconds * row / usual
+            if spent > budget:
+                left += 1
+                break
+            sizes.append(size)
+        # a batch has one of the inputs that it shares
+        chosen = group if len(batched_inputs(spec)) == len(spec.inputs) else group[:1]
+        leeways = [leeway_of(samples[index], spec, precision) for index in chosen]
+        rows = split_rows(
+            [samples[index].inputs for index in chosen], [alone[index] for index in chosen], leeways, spec
+        )
+        if sizes:
+            found.append(Rows(rows[0], rows[1], sizes, rows[2]))
+    tried = f"at {len(found)} other shape{'s' if len(found) != 1 else ''}" if found else ""
+    skipped = f"batches at {left} other shapes skipped: time budget exceeded" if left else ""
+    return found, "; ".join(filter(None, [tried, skipped]))
+
+
+def _shapes(inputs: Arrays, spec: ModelSpec) -> tuple[Any, ...]:
+    """Without the batch: some samples have a larger one."""
+    batched = batched_inputs(spec)
+    return tuple(array.shape[name in batched :] for name, array in inputs.items())
+
+
+def _row_elements(inputs: Arrays, spec: ModelSpec) -> int:
+    batched = batched_inputs(spec)
+    return max(1, sum(math.prod(inputs[name].shape[1:]) for name in batched))

@@ -165,8 +165,8 @@ def test_data_of_attributes_subgraphs_and_functions_is_hashed(tmp_path: Path) ->
     assert describe(path).facts["weights in"] == ", ".join(f"{name}.data (16 B)" for name in DATA)
 
 
-def test_graphs_in_graphs_without_end(tmp_path: Path) -> None:
-    """A subgraph for each level of the interpreter's stack, and data in the innermost: bytes, since protobuf itself gives up."""
+def test_data_in_deeply_nested_graphs(tmp_path: Path) -> None:
+    """More levels than the interpreter's stack has: bytes, since protobuf itself gives up."""
     inside = outside("deep").SerializeToString()
     message = b"\x2a" + varint(len(inside)) + inside  # an initializer
     for _ in range(2000):
@@ -175,8 +175,7 @@ def test_graphs_in_graphs_without_end(tmp_path: Path) -> None:
     output = onnx.helper.make_tensor_value_info("y", 1, [4]).SerializeToString()
     graph = message + b"\x62" + varint(len(output)) + output
     (tmp_path / "m.onnx").write_bytes(b"\x3a" + varint(len(graph)) + graph)
-    with pytest.raises(GraphError, match="is not a readable ONNX file"):
-        read_onnx(tmp_path / "m.onnx")
+    assert read_onnx(tmp_path / "m.onnx").external == ["deep.data"]
 
 
 def varint(value: int) -> bytes:

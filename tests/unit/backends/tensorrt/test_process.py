@@ -374,7 +374,7 @@ def test_extensions_configure_the_builder_in_the_build_process(
     )
     stand_in_process("ok", shape="(-1, 3, 64, 64)")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], *sys.path]))
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.engine_backend.engine_unavailable_reason", lambda *_: None)
     report = adaptrt.convert("detector", adapter="tiny", target=8, verify="none", html=False)
     assert (tmp_path / "seen").read_text() == "detector INetworkDefinition IBuilderConfig"
     assert Path("detector.engine").read_bytes() == b"the plan"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptrt.contributions import Metric
 from adaptrt.quantities import digits
-from adaptrt.tasks.detect.agreement import match_boxes
+from adaptrt.tasks.detect.agreement import MATCHED, match_boxes, mean_of_matched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptrt.contributions import Metric
     from adaptrt.predictions import Poses
 
-MATCHED = 0.5  # IoU of the boxes from which on keypoints are compared
 _COCO = (26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89)
 
 
@@ -42,20 +40,11 @@ def keypoint_similarity(expected: Poses, actual: Poses) -> list[float]:
 
 def mean_similarity(minimum: float) -> Metric:
     """The mean OKS of objects whose boxes have a match."""
-
-    def compute(reference: Sequence[Poses], converted: Sequence[Poses]) -> float:
-        values = [
-            value
-            for expected, actual in zip(reference, converted, strict=True)
-            for value in keypoint_similarity(expected, actual)
-        ]
-        return float(np.mean(values)) if values else 1.0
-
-    return Metric(
+    return mean_of_matched(
+        keypoint_similarity,
         name="OKS of matched objects",
         task="pose",
         reason="same keypoints, at the same positions",
-        compute=compute,
         minimum=minimum,
     )
 

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.graph.tensors import GraphTensor
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 Progress = Callable[[str, int, int], None]
 CHUNK = 64  # tensors of an ONNX file that are in memory at a time

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.onnxfile.graph_spec import spec_of_graph
@@ -12,12 +12,9 @@ from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.verification.samples import sample_shapes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.onnxfile.reader import OnnxFile
     from adaptrt.specs import ModelSpec
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 def spec_for(file: OnnxFile, request: InputRequest) -> ModelSpec:

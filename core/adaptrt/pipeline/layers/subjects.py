@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from adaptrt.graph.tensors import GraphTensor
     from adaptrt.onnxfile.reader import OnnxFile
     from adaptrt.specs.runners import FileRunner
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 

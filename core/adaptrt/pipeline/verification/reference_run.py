@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from adaptrt.export.eager import EagerRunner
     from adaptrt.export.state import Fingerprint
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 _TRIES = 20  # of a model that draws random numbers and gave the same twice

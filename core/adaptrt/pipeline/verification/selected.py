@@ -3,7 +3,7 @@ sets instead of compared element by element."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +17,11 @@ from adaptrt.specs.decoders import decoder_of
 from adaptrt.vision.decoders.efficient_nms import CONVERGED
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.contributions import Metric
     from adaptrt.pipeline.verification.samples import Sample
     from adaptrt.report import Check
     from adaptrt.specs.runners import Runner
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 def is_selected(spec: ModelSpec) -> bool:

@@ -7,7 +7,7 @@ input pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +18,11 @@ from adaptrt.vision.decoders.outputs import check_batch
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 _OUTPUTS = ("scores", "labels", "boxes")
 
@@ -39,9 +38,7 @@ class BoxesParams(DetectionParams):
     iou: float | None = None
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     names = _OUTPUTS if all(name in outputs for name in _OUTPUTS) else tuple(outputs)
     if len(names) != 3:
         raise ModelError(
@@ -63,9 +60,7 @@ def read(
     return {"scores": scores, "labels": labels, "boxes": boxes}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, _params: BoxesParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, _params: BoxesParams) -> Candidates:
     return Candidates(
         outputs["boxes"].astype(np.float32, copy=False),
         outputs["scores"].astype(np.float32, copy=False),

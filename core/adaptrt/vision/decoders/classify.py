@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ClassifyParams:
 
 
 def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassifyParams
+    outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassifyParams
 ) -> list[Classification]:
     name, raw = first_output(outputs, "classify")
     check_batch(name, raw, metas)

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,12 +27,13 @@ from adaptrt.vision.decoders.outputs import check_batch
 from adaptrt.vision.decoders.yolo_segment import linear_resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
     Floats = NDArray[np.float32]
 
@@ -70,9 +71,7 @@ class DynamicMasksParams(BoxScoresParams):
         return list(itertools.pairwise(sizes))
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     missing = [name for name in ("boxes", "scores", "kernels", "mask_features") if name not in outputs]
     if missing:
         raise ModelError(
@@ -90,9 +89,7 @@ def read(
     return {**found, "kernels": kernels, "mask_features": features}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: DynamicMasksParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, _spec: ModelSpec, params: DynamicMasksParams) -> Candidates:
     kernels = outputs["kernels"]
     expected = sum(before * after + after for before, after in params.widths(len(outputs["mask_features"])))
     if kernels.shape[1] != expected:
@@ -124,7 +121,7 @@ def _points(size: tuple[int, int], strides: tuple[int, ...], offset: float) -> F
     return np.concatenate(levels)
 
 
-def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     params = fill_options(DynamicMasksParams, dict(spec.decoder.params) if spec.decoder else {})
     features = outputs["mask_features"].astype(np.float32, copy=False)
     size = (int(features.shape[1]), int(features.shape[2]))

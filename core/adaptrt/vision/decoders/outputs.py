@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
+    from adaptrt.specs.tensors import Arrays
 
 
-def first_output(outputs: Mapping[str, NDArray[Any]], decoder: str) -> tuple[str, NDArray[Any]]:
+def first_output(outputs: Arrays, decoder: str) -> tuple[str, NDArray[Any]]:
     for name, array in outputs.items():
         return name, array
     raise ModelError(f"Decoder {decoder!r} received no outputs.")

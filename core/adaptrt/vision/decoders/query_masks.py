@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +23,13 @@ from adaptrt.vision.decoders.params import DetectionParams, check_count
 from adaptrt.vision.decoders.yolo_segment import linear_resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
     Floats = NDArray[np.float32]
 
@@ -58,9 +59,7 @@ class QueryMasksParams(DetectionParams):
         check_count("pairs", self.pairs)
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Arrays:
     missing = [name for name in ("scores", "masks") if name not in outputs]
     if missing:
         raise ModelError(
@@ -77,9 +76,7 @@ def read(
     return {"scores": scores, "masks": masks}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: QueryMasksParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, _spec: ModelSpec, params: QueryMasksParams) -> Candidates:
     scores = outputs["scores"].astype(np.float32, copy=False)
     classes = scores.shape[1]
     best = np.argsort(-scores.ravel(), kind="stable")[: params.pairs]
@@ -136,7 +133,7 @@ def _enlargements(meta: ImageMeta, size: tuple[int, int]) -> tuple[Floats, Float
     return found[0], found[1]
 
 
-def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, _outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     labels = found.labels.astype(np.int64, copy=False)
     return Segments(found.boxes, found.scores, labels, spec.labels, tuple(found.extras["masks"]), meta.original_size)
 

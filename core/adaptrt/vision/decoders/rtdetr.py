@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,26 +14,21 @@ from adaptrt.vision.decoders.yolo_end2end import EndToEndParams
 from adaptrt.vision.decoders.yolo_rows import candidates_of, check_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     name, raw = first_output(outputs, "rtdetr")
     check_batch(name, raw, metas)
     check_rows(name, raw.shape, "end2end", len(spec.labels), 0, "rtdetr")
     return {"raw": raw}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: EndToEndParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, _spec: ModelSpec, params: EndToEndParams) -> Candidates:
     found, _ = candidates_of(outputs["raw"], "end2end", 0, params.conf)
     height, width = meta.input_size
     boxes = corners_from_centers(found.boxes) * np.array([width, height, width, height], np.float32)

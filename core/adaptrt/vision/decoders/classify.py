@@ -10,7 +10,7 @@ import numpy as np
 from adaptrt.errors import ModelError
 from adaptrt.predictions import Classification, ImageMeta
 from adaptrt.specs.decoders import Decoder
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.params import check_count
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class ClassifyParams:
 def decode(
     outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassifyParams
 ) -> list[Classification]:
-    name, raw = first_output(outputs, "classify")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "classify", metas)
     if raw.ndim < 2 or any(size != 1 for size in raw.shape[2:]):
         raise ModelError(f"Decoder 'classify' expects [B, K]; output {name!r} is {list(raw.shape)}.")
     scores: NDArray[np.float32] = raw.reshape(len(raw), -1).astype(np.float32, copy=False)  # [B, K]

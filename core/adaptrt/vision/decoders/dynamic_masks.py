@@ -18,13 +18,13 @@ import numpy as np
 
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.options import fill_options
-from adaptrt.predictions import Mask, Segments
+from adaptrt.predictions import Segments
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders import box_scores
 from adaptrt.vision.decoders.box_scores import BoxScoresParams
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch
-from adaptrt.vision.decoders.yolo_segment import linear_resize
+from adaptrt.vision.decoders.outputs import check_batch, require_outputs
+from adaptrt.vision.enlarged_masks import enlarged_mask, linear_resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,11 +72,7 @@ class DynamicMasksParams(BoxScoresParams):
 
 
 def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
-    missing = [name for name in ("boxes", "scores", "kernels", "mask_features") if name not in outputs]
-    if missing:
-        raise ModelError(
-            f"Decoder 'dynamic_masks' expects outputs {', '.join(missing)}; this model has {', '.join(outputs) or 'no outputs'}."
-        )
+    require_outputs(outputs, ("boxes", "scores", "kernels", "mask_features"), "dynamic_masks")
     found = box_scores.read({name: outputs[name] for name in ("boxes", "scores")}, metas, spec)
     kernels, features = outputs["kernels"], outputs["mask_features"]
     check_batch("kernels", kernels, metas)
@@ -128,7 +124,7 @@ def predict(found: Candidates, outputs: Arrays, meta: ImageMeta, spec: ModelSpec
     down, across = _enlargements(meta, size, params.strides[0])
     level = np.float32(math.log(params.mask_threshold / (1 - params.mask_threshold)))
     masks = tuple(
-        _cropped(mask_logits(kernel, point, features, params) - level, down, across)
+        enlarged_mask(mask_logits(kernel, point, features, params) - level, down, across)[0]
         for kernel, point in zip(found.extras["kernels"], found.extras["points"], strict=True)
     )
     labels = found.labels.astype(np.int64, copy=False)
@@ -154,24 +150,6 @@ def mask_logits(kernel: Floats, point: Floats, features: Floats, params: Dynamic
         weight, bias = weight + before * after, bias + after
     found: Floats = values.reshape(height, width)
     return found
-
-
-def _cropped(logits: Floats, down: Floats, across: Floats) -> Mask:
-    """The mask where logits, enlarged to the image, are above 0; only the part that can be is computed."""
-    above = logits > 0
-    rows, columns = (reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
-    bitmap = down[rows] @ logits @ across[columns].T > 0
-    if not bitmap.any():
-        return Mask(np.zeros((0, 0), np.bool_), 0, 0)
-    used = [np.flatnonzero(bitmap.any(axis)) for axis in (1, 0)]
-    (top, bottom), (left, right) = ((int(found[0]), int(found[-1]) + 1) for found in used)
-    return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top)
-
-
-def reached(matrix: Floats, cells: NDArray[np.bool_]) -> slice:
-    """The pixels to which one of ``cells`` contributes, and those between them."""
-    pixels = np.flatnonzero(matrix[:, cells].any(axis=1))
-    return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else slice(0, 0)
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,7 +16,7 @@ import numpy as np
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.outputs import check_batch, require_labels
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
@@ -128,15 +128,6 @@ def rows_like(outputs: Arrays, name: str, decoder: str, scores: NDArray[Any]) ->
             f"Decoder {decoder!r} expects {name} [B, M, E] with the rows of det_scores; got {list(rows.shape)}."
         )
     return rows
-
-
-def require_labels(labels: NDArray[np.int64], spec: ModelSpec) -> None:
-    """Reject classes that the spec has no label for."""
-    if spec.labels and len(labels) and not 0 <= labels.min() <= labels.max() < len(spec.labels):
-        raise ModelError(
-            f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
-            hint="Specify one label per class.",
-        )
 
 
 def problems(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> list[str]:

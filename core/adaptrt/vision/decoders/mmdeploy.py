@@ -12,8 +12,8 @@ import numpy as np
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams, require_labels
-from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams
+from adaptrt.vision.decoders.outputs import check_batch, require_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from adaptrt.specs.decoders import Decoder
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.boxes import corners_from_centers
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 
 def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
-    name, raw = first_output(outputs, "yolo")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "yolo", metas)
     _check_shape(name, raw.shape, len(spec.labels))
     return {"raw": raw}
 

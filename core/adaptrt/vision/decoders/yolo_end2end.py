@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch, first_output
-from adaptrt.vision.decoders.params import DetectionParams
+from adaptrt.vision.decoders.outputs import first_output
+from adaptrt.vision.decoders.params import UnsuppressedParams
 from adaptrt.vision.decoders.yolo_rows import candidates_of, check_rows
 
 if TYPE_CHECKING:
@@ -19,26 +18,14 @@ if TYPE_CHECKING:
     from adaptrt.specs.tensors import Arrays
 
 
-@dataclass(frozen=True)
-class EndToEndParams(DetectionParams):
-    """Selection of the boxes that the model returns.
-
-    - ``iou``: IoU threshold of NMS, 0 to 1; default: no NMS
-    - ``agnostic``: with ``iou``, apply NMS across classes instead of within each class
-    """
-
-    iou: float | None = None
-
-
 def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
-    name, raw = first_output(outputs, "yolo_end2end")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "yolo_end2end", metas)
     check_rows(name, raw.shape, "end2end", len(spec.labels), 0, "yolo_end2end")
     return {"raw": raw}
 
 
-def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: EndToEndParams) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: UnsuppressedParams) -> Candidates:
     return candidates_of(outputs["raw"], "end2end", 0, params.conf)[0]
 
 
-decoder = Decoder("yolo_end2end", EndToEndParams, FromCandidates(read, candidates))
+decoder = Decoder("yolo_end2end", UnsuppressedParams, FromCandidates(read, candidates))

@@ -14,7 +14,7 @@ import numpy as np
 from adaptrt.predictions import RotatedDetections, corners_of
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, layout_of
 from adaptrt.vision.rotated import rotated_nms_by_class
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 
 def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
-    name, raw = first_output(outputs, "yolo_obb")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "yolo_obb", metas)
     check_rows(name, raw.shape, rows_of(spec), len(spec.labels), 1, "yolo_obb")
     return {"raw": raw}
 

@@ -15,7 +15,7 @@ from adaptrt.options import fill_options
 from adaptrt.predictions import Poses
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, with_extra
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def check_keypoints(keypoints: tuple[int, int], skeleton: tuple[tuple[int, int],
 
 def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     params = params_of(spec)
-    name, raw = first_output(outputs, "yolo_pose")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "yolo_pose", metas)
     count, numbers = params.keypoints
     check_rows(name, raw.shape, params.rows, len(spec.labels), count * numbers, "yolo_pose")
     return {"raw": raw}

@@ -20,6 +20,7 @@ from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.outputs import check_batch
 from adaptrt.vision.decoders.yolo_obb import rows_of
 from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, with_extra
+from adaptrt.vision.enlarged_masks import linear_resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,18 +136,6 @@ def _classic_enlargements(original: tuple[int, int], size: tuple[int, int]) -> t
         matrix[:, start:stop] = linear_resize(stop - start, side)
         found.append(matrix)
     return found[0], found[1]
-
-
-def linear_resize(size: int, wanted: int) -> Floats:
-    """float32 [wanted, size]: linear interpolation between pixel centers, the edge repeated, as torch's ``interpolate``."""
-    centers = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-    before = np.floor(centers).astype(np.int64)
-    part = (centers - before).astype(np.float32)
-    matrix = np.zeros((wanted, size), np.float32)
-    rows = np.arange(wanted)
-    matrix[rows, before] = 1 - part
-    matrix[rows, np.minimum(before + 1, size - 1)] += part
-    return matrix
 
 
 def layout(spec: ModelSpec) -> BoxLayout | None:

@@ -35,6 +35,11 @@ class Sample:
     def given(self) -> Arrays:
         return self.inputs if self.normalized is None else self.normalized
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the inputs, by name."""
+        return {name: array.shape for name, array in self.inputs.items()}
+
 
 def require_numbers(outputs: Arrays, seed: int = 0, title: str = "The model") -> None:
     """Reject a reference with NaN, or with an output without any finite number: it cannot be compared meaningfully.

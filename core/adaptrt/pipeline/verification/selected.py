@@ -67,13 +67,12 @@ def check_selected(
     if links.found_nothing([one for pair in pairs for one in pair], task):
         return [], [], "; ".join([*notes, "no detections in any sample: pass an --image, or lower --set conf"])
     checks = _compare(metrics, pairs, spec)
-    first = {name: array.shape for name, array in samples[0].inputs.items()}
-    alike = [sample for sample in samples if {name: array.shape for name, array in sample.inputs.items()} == first]
+    alike = [sample for sample in samples if sample.shapes == samples[0].shapes]
     axis, rows = batch_axis(spec), len(next(iter(samples[0].inputs.values())))
     size = min(axis.max // rows, len(alike))
     if not batches or size < 2 or not axis.dynamic or len(spec.inputs) > 1:
         return checks, [], "; ".join(notes)
-    joined = {name: np.concatenate([sample.inputs[name] for sample in alike[:size]]) for name in first}
+    joined = {name: np.concatenate([sample.inputs[name] for sample in alike[:size]]) for name in samples[0].inputs}
     reference = {
         name: np.concatenate([sample.reference[name] for sample in alike[:size]]) for name in alike[0].reference
     }

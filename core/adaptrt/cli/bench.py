@@ -99,9 +99,10 @@ def bench(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     with redirect_stdout_to_stderr(verbose), Bars(quiet=quiet or as_json) as bars:
         found: Benchmark = run_bench(request, bars)
     if page is not None:
-        from adaptrt.rendering.benchmark_page import write_page
+        from adaptrt.rendering.benchmark_page import render_page
+        from adaptrt.rendering.html import write_document
 
-        write_page(found, page)
+        write_document(page, render_page(found))
     if as_json:
         echo_json_text(found.to_json())
     elif not quiet:

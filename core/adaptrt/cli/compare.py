@@ -78,9 +78,10 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     with redirect_stdout_to_stderr(verbose):
         found = run(request)
     if page is not None:
-        from adaptrt.rendering.layers_page import write_page
+        from adaptrt.rendering.html import write_document
+        from adaptrt.rendering.layers_page import render_page
 
-        write_page(found, page)
+        write_document(page, render_page(found))
     if as_json:
         echo_json_text(found.to_json())
     elif not quiet:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.quantities import counted
-from adaptrt.rendering.html import render_template, write_whole
+from adaptrt.rendering.html import render_template, write_document
 from adaptrt.rendering.layers import share, share_of_limit
 from adaptrt.rendering.layout import layered
 
@@ -113,7 +113,7 @@ def render_drawing_page(drawing: Drawing) -> str:
 
 
 def write_drawing(drawing: Drawing, path: Path, form: str) -> Path:
-    return write_whole(path, render_svg(drawing) if form == "svg" else render_drawing_page(drawing))
+    return write_document(path, render_svg(drawing) if form == "svg" else render_drawing_page(drawing))
 
 
 def milliseconds(seconds: float) -> str:

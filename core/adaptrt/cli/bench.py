@@ -134,15 +134,14 @@ def request_from_flags(flags: dict[str, Any], command: str) -> BenchRequest:
     from dataclasses import replace
 
     from adaptrt.pipeline.bench.request import BenchRequest
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
+    from adaptrt.pipeline.request_values import shapes_of
 
     return BenchRequest(
         files=tuple(flags["files"]),
         batches=flags["batches"],
         threads=flags["threads"] or (1,),
         image=Path(flags["image"]) if flags["image"] else None,
-        shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        shapes=shapes_of(flags["shape"]),
         seconds=flags["seconds"],
         turns=flags["turns"],
         cuda_graphs=flags["cuda_graphs"],

@@ -49,15 +49,14 @@ def origin_flags(command: F) -> F:
 
 def inputs_from_flags(flags: Mapping[str, Any]) -> InputRequest:
     from adaptrt.pipeline.layers.request import InputRequest
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
+    from adaptrt.pipeline.request_values import shapes_of
 
     return InputRequest(
         image=Path(flags["image"]) if flags["image"] else None,
         file=Path(flags["inputs"]) if flags["inputs"] else None,
         samples=flags["samples"],
         seed=flags["seed"],
-        shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        shapes=shapes_of(flags["shape"]),
     )
 
 

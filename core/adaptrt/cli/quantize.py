@@ -67,8 +67,8 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     from adaptrt.api import run_build
     from adaptrt.cli.run_and_show import run_and_show
     from adaptrt.errors import UsageError
-    from adaptrt.request import BuildRequest, ShapeRequest
-    from adaptrt.specs import parse_shapes
+    from adaptrt.pipeline.request_values import shapes_of
+    from adaptrt.request import BuildRequest
 
     calibration = calibration_from_flags(flags)
     if calibration is None:
@@ -79,7 +79,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     request = BuildRequest(
         source=flags["source"],
         output=Path(flags["output"]) if flags["output"] is not None else None,
-        shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        shapes=shapes_of(flags["shape"]),
         adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
         target=flags["target"],
         to=("onnx",),

@@ -84,11 +84,6 @@ HALF = FLOAT.replace("Float", "Half")
 SPEC = ModelSpec((InputSpec("images", (parse_shape("1..4x3x8x8"),)),))
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     helper = onnx.helper

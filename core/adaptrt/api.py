@@ -101,7 +101,7 @@ def convert(
         adapter=adapter,
         output=path_of(output),
         weights=path_of(weights),
-        shapes=shapes_of(imgsz, batch, dynamic, shape),
+        shapes=shapes_of(shape, imgsz, batch, dynamic),
         input_names=texts_of(input_names),
         output_names=texts_of(output_names),
         opset=opset,
@@ -193,7 +193,7 @@ def build(
     request = BuildRequest(
         source=os.fspath(source),
         output=path_of(output),
-        shapes=shapes_of(imgsz, batch, None, shape),
+        shapes=shapes_of(shape, imgsz, batch),
         set_dynamic_batch=set_dynamic_batch,
         adoption=Adoption(decoder, names=tuple(names)),
         to=words_of(to),

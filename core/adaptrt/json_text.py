@@ -23,6 +23,13 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return _SURROGATE.sub(lambda found: "\\" + _escaped(found), text)
 
 
+def formatted_json(value: Any, *, indent: int = 2) -> bytes:
+    """Of dataclasses; a number that is not finite becomes ``null``."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=indent)
+
+
 def encodable(text: str) -> str:
     """Text that UTF-8 can encode: a byte of a file name that is not UTF-8 becomes four characters, such as ``\\xff``."""
     return _SURROGATE.sub(_escaped, text)

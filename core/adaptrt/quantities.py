@@ -1,6 +1,8 @@
-"""Numbers, sizes and durations as text."""
+"""Numbers, sizes, durations and lists as text."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def digits(value: float, count: int = 3) -> str:
@@ -12,6 +14,12 @@ def digits(value: float, count: int = 3) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """A number and what it counts, ``1 sample``, ``4 samples``; ``many``: the plural, if it is not ``one`` and an s."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """``a, b, c and 4 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def file_size(count: int) -> str:

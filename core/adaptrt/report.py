@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptrt.errors import AdaptrtError, ModelError, PluginError
+from adaptrt.json_text import formatted_json
 from adaptrt.report_versions import upgrade_report
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.tuning import Tuning
@@ -312,9 +313,7 @@ class Report:
         return sum(stage.seconds for stage in self.stages)
 
     def to_json(self) -> str:
-        import msgspec
-
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return formatted_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,3 @@ def write_images(folder: Path, count: int, seed: int = 0, light: float = 1.0) ->
         path = folder / label / f"{seed}-{index:03}.png"
         paths.append(write_image(path, np.clip(light * pixels, 0, 255).astype(np.uint8)))
     return paths
-
-
-def batches_of(arrays: Sequence[Any]) -> list[dict[str, Any]]:
-    return [{"images": array} for array in arrays]

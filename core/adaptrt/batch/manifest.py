@@ -13,6 +13,7 @@ import msgspec
 
 from adaptrt.batch.parts import any_part
 from adaptrt.errors import UsageError
+from adaptrt.json_text import formatted_json
 from adaptrt.specs.backend_parts import HasFilesBeside
 from adaptrt.specs.backends import backend_of
 from adaptrt.specs.executors import ExecutorOptions
@@ -37,7 +38,7 @@ class JobManifest:
     format: str = FORMAT
 
     def to_json(self) -> bytes:
-        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+        return formatted_json(self)
 
 
 def manifest_of(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, check_kind
 from adaptrt.errors import AdaptrtError, CheckpointError
+from adaptrt.quantities import listed
 
 if TYPE_CHECKING:
     import os
@@ -67,8 +68,9 @@ def _unpickled(path: Path) -> Any:
 def _refuse(path: Path, machines: Sequence[Machine]) -> None:
     names = [name for machine in machines for name in machine.refused]
     if names:
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        raise CheckpointError(f"{path} imports names that plain weights do not require: {shown}.", hint=_hint(names))
+        raise CheckpointError(
+            f"{path} imports names that plain weights do not require: {listed(names, 20)}.", hint=_hint(names)
+        )
 
 
 def _hint(names: Sequence[str]) -> str:

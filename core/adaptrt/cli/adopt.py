@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from adaptrt.cli.completion import complete_decoders
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.cli.shared_flags import F, in_order
 
 if TYPE_CHECKING:
     from adaptrt.specs.adoption import Adoption
 
-F = TypeVar("F", bound=Callable[..., Any])
 
 FOREIGN = "Files that adaptrt did not write"
 
@@ -37,12 +36,10 @@ def adoption_flags(command: F) -> F:
 
 def decoder_and_names(command: F) -> F:
     """``--decoder`` and ``--names``."""
-    for decorate in (
-        option("--names", metavar="FILE", section=FOREIGN, help="Class names: one per line, or a JSON list."),
+    return in_order(
         option("--decoder", metavar="NAME", section=FOREIGN, shell_complete=complete_decoders, help="How to read the outputs: yolo, yolo_anchor, efficient_nms ...  [default: recognized from the file]"),
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
+        option("--names", metavar="FILE", section=FOREIGN, help="Class names: one per line, or a JSON list."),
+    )(command)  # fmt: skip
 
 
 def adoption_of(decoder: str | None, imgsz: str | None, names: str | None) -> Adoption:

@@ -67,7 +67,7 @@ def batch(
     from adaptrt.batch.run import BatchRequest, run_batch
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import ImageError
-    from adaptrt.quantities import duration
+    from adaptrt.quantities import counted, duration
     from adaptrt.sources.find import remote_and_local_images
 
     short = [f"{name}={value}" for name, value in (("gpus", gpus), ("address", address)) if value is not None]
@@ -90,17 +90,13 @@ def batch(
     elif not quiet:
         rate = f", {summary.processed / summary.seconds:.1f} images/s" if summary.processed else ""
         echo(
-            f"{output}: {_counted(summary.rows, 'row')} in {_counted(summary.parts, 'part')}; "
-            f"{_counted(summary.processed, 'image')} processed in {duration(summary.seconds)}{rate}"
+            f"{output}: {counted(summary.rows, 'row')} in {counted(summary.parts, 'part')}; "
+            f"{counted(summary.processed, 'image')} processed in {duration(summary.seconds)}{rate}"
         )
     if summary.failed:
-        failed = f"{summary.failed} of {_counted(summary.rows, 'image')}"
+        failed = f"{summary.failed} of {counted(summary.rows, 'image')}"
         echo(f"Failed: {failed}. --retry-failed processes them again.", err=True)
         ctx.exit(ImageError.exit_code)
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _reporter(*, quiet: bool) -> Callable[[Progress], None]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.given import arguments
-from adaptrt.cli.inside_flags import opening_flags, opening_from_flags, origin_from_flags
+from adaptrt.cli.given import command_line
+from adaptrt.cli.inside_flags import opening_flags, opening_from_flags, origin_flags, origin_from_flags
 from adaptrt.pipeline.bench.request import SOURCE_MODEL
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.bench.records import Benchmark, Peak
     from adaptrt.pipeline.bench.request import BenchRequest
 
-MEASURE, SOURCE, RESULTS = "What to measure", "The source model, for eager", "Results"
+MEASURE, RESULTS = "What to measure", "Results"
 
 EXAMPLES = (
     ("adaptrt bench best.onnx best.fp16.onnx --batch 1,8", "two files side by side"),
@@ -76,12 +75,7 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 @option("--turns", type=int, default=20, metavar="N", section=MEASURE, help="Number of rounds; in each, every file is measured.  [default: 20]")  # fmt: skip
 @option("--cuda-graphs", type=click.Choice(["on", "off", "both"]), default="on", section=MEASURE, help="Run TensorRT engines with CUDA graphs, without, or both.  [default: on]")  # fmt: skip
 @option("--gpu-peak", metavar="TFLOPS,GB/S", callback=_peak, section=MEASURE, help="Peak of the GPU in the precision of the files, for the physical limit.  [default: measured]")  # fmt: skip
-@option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion.")
-@option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
-@option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=SOURCE, help="An option of the adapter.")
-@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let the framework unpickle the checkpoint, which can run code contained in it.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
+@origin_flags
 @opening_flags
 @option("-o", "--output", metavar="FILE", section=RESULTS, help="Write a page with plots, an .html file.")
 @option("--max-regression", metavar="PERCENT", callback=_fraction, section=RESULTS, help="Exit with 9 if a file is slower than the first by more than this: 3%.")  # fmt: skip
@@ -101,13 +95,14 @@ def bench(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     from adaptrt.rendering.benchmarks import benchmark_lines, regression_text
 
     page = _page_path(flags["output"])
-    request = request_from_flags(flags, f"adaptrt bench {shlex.join(arguments(ctx))}")
+    request = request_from_flags(flags, command_line(ctx))
     with redirect_stdout_to_stderr(verbose), Bars(quiet=quiet or as_json) as bars:
         found: Benchmark = run_bench(request, bars)
     if page is not None:
-        from adaptrt.rendering.benchmark_page import write_page
+        from adaptrt.rendering.benchmark_page import render_page
+        from adaptrt.rendering.html import write_document
 
-        write_page(found, page)
+        write_document(page, render_page(found))
     if as_json:
         echo_json_text(found.to_json())
     elif not quiet:
@@ -139,15 +134,14 @@ def request_from_flags(flags: dict[str, Any], command: str) -> BenchRequest:
     from dataclasses import replace
 
     from adaptrt.pipeline.bench.request import BenchRequest
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
+    from adaptrt.pipeline.request_values import shapes_of
 
     return BenchRequest(
         files=tuple(flags["files"]),
         batches=flags["batches"],
         threads=flags["threads"] or (1,),
         image=Path(flags["image"]) if flags["image"] else None,
-        shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        shapes=shapes_of(flags["shape"]),
         seconds=flags["seconds"],
         turns=flags["turns"],
         cuda_graphs=flags["cuda_graphs"],

@@ -9,7 +9,8 @@ import click
 from adaptrt.cli.adopt import decoder_and_names
 from adaptrt.cli.engine_flags import build_flags, calibration_flags, not_verified, precision_flags
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.given import arguments
+from adaptrt.cli.given import command_line
+from adaptrt.cli.shared_flags import custom_ops_flag, plugins_flag
 
 FILES, SHAPES, PROOF = "Files", "Shapes", "Verification"
 PRECISION = "Precision"
@@ -44,8 +45,8 @@ EXAMPLES = (
 @option("--diagnose", is_flag=True, section=PROOF, help="If ONNX Runtime or a built file differs, compare the tensors inside and name the first that differs.")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to compare on.")
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
+@custom_ops_flag(PROOF)
+@plugins_flag(FILES)
 @general_options
 @click.pass_context
 def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
@@ -54,11 +55,10 @@ def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     The engine's outputs are compared with those of the file in ONNX Runtime. If TensorRT is not installed, --precision
     fp16 and bf16 still write and check the graph in that precision.
     """
-    import shlex
 
     from adaptrt.api import run_build
     from adaptrt.cli.request import build_request_from_flags
     from adaptrt.cli.run_and_show import run_and_show
 
-    request = build_request_from_flags(flags, command=f"adaptrt build {shlex.join(arguments(ctx))}", verbose=verbose)
+    request = build_request_from_flags(flags, command=command_line(ctx), verbose=verbose)
     run_and_show(run_build, request, verbose=verbose, quiet=quiet, as_json=as_json)

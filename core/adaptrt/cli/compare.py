@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.given import arguments
+from adaptrt.cli.given import command_line
 from adaptrt.cli.inside_flags import (
     input_flags,
     inputs_from_flags,
@@ -17,6 +16,7 @@ from adaptrt.cli.inside_flags import (
     names_of,
     opening_flags,
     opening_from_flags,
+    origin_flags,
     origin_from_flags,
 )
 from adaptrt.cli.output import echo, echo_json_text
@@ -25,7 +25,7 @@ from adaptrt.pipeline.layers.request import EAGER
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.request import CompareRequest
 
-WHAT, SOURCE, RESULTS = "What to compare", "The source model, for eager", "Results"
+WHAT, RESULTS = "What to compare", "Results"
 
 EXAMPLES = (
     ("adaptrt compare best.onnx best.fp16.onnx", "every tensor inside, on one sample"),
@@ -48,12 +48,7 @@ EXAMPLES = (
 @option("--at-once", type=click.IntRange(min=1), default=8, metavar="N", section=WHAT, help="Tensors that each round of a bisection compares.  [default: 8]")  # fmt: skip
 @option("--onnx", metavar="FILE", section=WHAT, help="The ONNX file that an engine was built from.  [default: as recorded beside it]")  # fmt: skip
 @option("--precision", metavar="NAME", section=WHAT, help="The precision of the files that are compared with A, which sets the limits.  [default: that of each file]")  # fmt: skip
-@option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion.")
-@option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
-@option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=SOURCE, help="An option of the adapter.")
-@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let the framework unpickle the checkpoint, which can run code contained in it.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
+@origin_flags
 @input_flags
 @opening_flags
 @option("--html", metavar="FILE", section=RESULTS, help="Write a page with a plot over depth and every tensor.")
@@ -81,13 +76,14 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
         if flags[flag]:
             require_file(Path(flags[flag]), f"--{flag.replace('_', '-')}")
             require_no_input(Path(flags[flag]), inputs_of(flags, *flags["files"]), f"--{flag.replace('_', '-')}")
-    request = request_from_flags(flags, f"adaptrt compare {shlex.join(arguments(ctx))}")
+    request = request_from_flags(flags, command_line(ctx))
     with redirect_stdout_to_stderr(verbose):
         found = run(request)
     if page is not None:
-        from adaptrt.rendering.layers_page import write_page
+        from adaptrt.rendering.html import write_document
+        from adaptrt.rendering.layers_page import render_page
 
-        write_page(found, page)
+        write_document(page, render_page(found))
     if as_json:
         echo_json_text(found.to_json())
     elif not quiet:

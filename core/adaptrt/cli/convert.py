@@ -11,6 +11,7 @@ from adaptrt.cli.config_file import use_config
 from adaptrt.cli.engine_flags import build_flags, calibration_flags, not_verified, precision_flags
 from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.given import arguments
+from adaptrt.cli.shared_flags import custom_ops_flag, plugins_flag
 from adaptrt.cli.tracing import traced_hooks
 
 FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"
@@ -94,8 +95,8 @@ def not_iterating(nms: str) -> tuple[str, ...]:
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to trace, verify and draw on.")
 @option("--test-image", metavar="FILE", section=PROOF, help="Another image to verify on.")
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=PLUGINS, help="A plugins.toml; its modules are loaded.")
+@custom_ops_flag(PROOF)
+@plugins_flag(PLUGINS)
 @option("--trace-plugins", is_flag=True, section=PLUGINS, help="Print each hook as it is called.")
 @general_options
 @click.pass_context

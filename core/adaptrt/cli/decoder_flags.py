@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from adaptrt.cli.framework import option
-
-F = TypeVar("F", bound=Callable[..., Any])
+from adaptrt.cli.shared_flags import F, in_order
 
 _NAMES = ("conf", "iou", "max_det", "classes")
 
 
 def decoder_flags(section: str) -> Callable[[F], F]:
     """``--conf``, ``--iou``, ``--max-det`` and ``--classes``, as parameters ``conf``, ``iou``, ``max_det``, ``classes``."""
-
-    def decorate(command: F) -> F:
-        for add in (
-            option("--classes", metavar="A,B", section=section, help="Keep only these classes, by name or number."),
-            option("--max-det", type=click.IntRange(min=1), metavar="N", section=section, help="Maximum number of detections for an image.  [default: the file's]"),
-            option("--iou", "--iou-thres", "iou", type=click.FloatRange(0, 1), metavar="IOU", section=section, help="IoU threshold of NMS.  [default: the file's]"),
-            option("--conf", "--conf-thres", "conf", type=click.FloatRange(0, 1), metavar="SCORE", section=section, help="Minimum score of a detection.  [default: the file's]"),
-        ):  # fmt: skip
-            command = add(command)
-        return command
-
-    return decorate
+    return in_order(
+        option("--conf", "--conf-thres", "conf", type=click.FloatRange(0, 1), metavar="SCORE", section=section, help="Minimum score of a detection.  [default: the file's]"),
+        option("--iou", "--iou-thres", "iou", type=click.FloatRange(0, 1), metavar="IOU", section=section, help="IoU threshold of NMS.  [default: the file's]"),
+        option("--max-det", type=click.IntRange(min=1), metavar="N", section=section, help="Maximum number of detections for an image.  [default: the file's]"),
+        option("--classes", metavar="A,B", section=section, help="Keep only these classes, by name or number."),
+    )  # fmt: skip
 
 
 def decoder_params(pairs: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, str]:

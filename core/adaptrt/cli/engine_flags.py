@@ -12,12 +12,12 @@ import click
 from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.framework import option
 from adaptrt.cli.precision_switches import LABELED, core_switches, not_quantizing, switched
+from adaptrt.cli.shared_flags import F, in_order
 
 if TYPE_CHECKING:
     from adaptrt.specs import BuildOptions
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
-F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 ENGINE, INT8 = "Engine", "Quantization"
@@ -30,7 +30,7 @@ def not_verified(verify: str) -> Sequence[str]:
 
 def precision_flags(section: str) -> Callable[[F], F]:
     """``--to``, ``--target``, ``--precision`` with its short forms, ``--keep-fp32``."""
-    return _all(
+    return in_order(
         option(
             "--to",
             metavar="A,B",
@@ -73,7 +73,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
 
 def calibration_flags(command: F) -> F:
     """``--calib`` and what belongs to it, and the labeled images that an int8 model is judged on."""
-    return _all(
+    return in_order(
         option(
             "--calib",
             metavar="PATH",
@@ -139,7 +139,7 @@ def calibration_flags(command: F) -> F:
 
 def build_flags(command: F) -> F:
     """How TensorRT builds."""
-    return _all(
+    return in_order(
         option(
             "--workspace",
             metavar="SIZE",
@@ -324,12 +324,3 @@ def _device(name: str | None) -> int:
     if not number.isdecimal():
         raise UsageError(f"--device {name!r} is not a GPU.", hint="For example: --device cuda:1")
     return int(number)
-
-
-def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(command: F) -> F:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate

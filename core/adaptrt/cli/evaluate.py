@@ -15,7 +15,7 @@ from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.given import arguments
 from adaptrt.cli.inside_flags import opening_from_flags
 from adaptrt.cli.output import echo
-from adaptrt.cli.running_flags import known_device
+from adaptrt.cli.shared_flags import BACKENDS_DEVICE, device_flag, library_flags, plugins_flag
 
 if TYPE_CHECKING:
     from adaptrt.evaluation.request import EvaluationRequest
@@ -54,15 +54,13 @@ def _layouts() -> str:
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
 @decoder_flags(MODEL)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, also an option of the adapter.")  # fmt: skip
-@option("--device", metavar="NAME", section=MODEL, callback=known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]")  # fmt: skip
+@device_flag(MODEL, BACKENDS_DEVICE)
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=MODEL, help="For eager: the source, as for `convert`.")
 @option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as for `convert`.")
 @option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let the framework unpickle the checkpoint, which can run code contained in it.")  # fmt: skip
-@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
-@option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
+@library_flags(MODEL)
+@plugins_flag(MODEL)
 @adoption_flags
 @option("--data", metavar="PATH", required=True, section=DATA, help=_layouts)
 @option("--images", metavar="DIR", section=DATA, help="The folder of the images, for layouts that have them elsewhere.  [default: beside the annotations]")  # fmt: skip

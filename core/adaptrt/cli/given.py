@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,11 @@ def arguments(ctx: click.Context) -> list[str]:
     """The arguments that a command was called with: those after its name, preceded by those of environment variables."""
     given = _given(ctx)
     return [*given.words, *given.typed]
+
+
+def command_line(ctx: click.Context) -> str:
+    """The whole command, as reports keep it."""
+    return shlex.join(["adaptrt", str(ctx.command.name), *arguments(ctx)])
 
 
 def typed(ctx: click.Context) -> list[str]:

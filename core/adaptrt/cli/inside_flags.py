@@ -2,61 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adaptrt.cli.framework import option
-from adaptrt.cli.running_flags import known_device
+from adaptrt.cli.shared_flags import BACKENDS_DEVICE, F, device_flag, in_order, library_flags, plugins_flag
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.request import InputRequest
     from adaptrt.pipeline.reference import Origin
     from adaptrt.specs.backends import OpenOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-INPUTS, OPENING = "Inputs", "Opening files"
+INPUTS, OPENING, SOURCE = "Inputs", "Opening files", "The source model, for eager"
 
 
 def input_flags(command: F) -> F:
     """``--image``, ``--inputs``, ``--samples``, ``--seed`` and ``--shape``."""
-    for add in (
-        option("--shape", metavar="INPUT=SHAPE", multiple=True, section=INPUTS, help="images=1x3x640x640, for files without a spec, or another size."),
-        option("--seed", type=int, default=0, metavar="N", section=INPUTS, help="Seed of the samples.  [default: 0]"),
-        option("--samples", type=click.IntRange(min=1), default=1, metavar="N", section=INPUTS, help="Number of samples, or of variations of the image.  [default: 1]"),
-        option("--inputs", metavar="FILE", section=INPUTS, help="Preprocessed inputs: .npz, or JSON of polygraphy run --save-inputs."),
+    return in_order(
         option("--image", metavar="FILE", section=INPUTS, help="A real image, through the preprocessing in the file.  [default: seeded image-like noise]"),
-    ):  # fmt: skip
-        command = add(command)
-    return command
+        option("--inputs", metavar="FILE", section=INPUTS, help="Preprocessed inputs: .npz, or JSON of polygraphy run --save-inputs."),
+        option("--samples", type=click.IntRange(min=1), default=1, metavar="N", section=INPUTS, help="Number of samples, or of variations of the image.  [default: 1]"),
+        option("--seed", type=int, default=0, metavar="N", section=INPUTS, help="Seed of the samples.  [default: 0]"),
+        option("--shape", metavar="INPUT=SHAPE", multiple=True, section=INPUTS, help="images=1x3x640x640, for files without a spec, or another size."),
+    )(command)  # fmt: skip
 
 
 def opening_flags(command: F) -> F:
     """``--device``, ``--allow-host-code``, ``--plugin-lib`` and ``--ort-custom-ops``."""
-    for add in (
-        option("--ort-custom-ops", metavar="LIB", multiple=True, section=OPENING, help="Library of custom operators for ONNX Runtime."),
-        option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=OPENING, help="Library of TensorRT plugins."),
-        option("--allow-host-code", is_flag=True, section=OPENING, help="Load an engine that contains host code."),
-        option("--device", metavar="NAME", section=OPENING, callback=known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]"),
-    ):  # fmt: skip
-        command = add(command)
-    return command
+    return in_order(device_flag(OPENING, BACKENDS_DEVICE), library_flags(OPENING))(command)
+
+
+def origin_flags(command: F) -> F:
+    """The options of the source model, for ``eager``, and ``--plugins``."""
+    return in_order(
+        option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion."),
+        option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`."),
+        option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`."),
+        option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=SOURCE, help="An option of the adapter."),
+        option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let the framework unpickle the checkpoint, which can run code contained in it."),
+        plugins_flag(SOURCE),
+    )(command)  # fmt: skip
 
 
 def inputs_from_flags(flags: Mapping[str, Any]) -> InputRequest:
     from adaptrt.pipeline.layers.request import InputRequest
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
+    from adaptrt.pipeline.request_values import shapes_of
 
     return InputRequest(
         image=Path(flags["image"]) if flags["image"] else None,
         file=Path(flags["inputs"]) if flags["inputs"] else None,
         samples=flags["samples"],
         seed=flags["seed"],
-        shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        shapes=shapes_of(flags["shape"]),
     )
 
 

@@ -77,12 +77,12 @@ def inspect_model(*, file: str, graph: str | None, verbose: int, quiet: bool, as
     if as_json:
         echo_json_text(description.to_json())
     elif graph is not None:
-        from adaptrt.cli.inspection.show import node_lines
+        from adaptrt.rendering.descriptions import node_lines
 
         for line in node_lines(description.nodes):
             echo(line)
     elif not quiet:
-        from adaptrt.cli.inspection.show import print_description
+        from adaptrt.rendering.descriptions import print_description
         from adaptrt.rendering.terminal import stdout_console
 
         print_description(stdout_console(), description, every=bool(verbose))

@@ -12,6 +12,7 @@ import click
 
 from adaptrt.cli.framework import Command, FileArgument, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.cli.shared_flags import in_order
 from adaptrt.specs.commands import Command as Declared
 from adaptrt.specs.packagers import PACKAGERS
 
@@ -54,19 +55,18 @@ def _command_of(packager: Packager) -> click.Command:
         _run(packager, own, verbose=verbose, quiet=quiet, as_json=as_json, **flags)
 
     run.__doc__ = type(packager).__doc__
-    command: Any = general_options(run)
-    for field in reversed(fields):
-        command = _option_of(field, typing.get_type_hints(packager.options)[field.name])(command)
+    hints = typing.get_type_hints(packager.options) if packager.options else {}
     image = option("--image", metavar="FILE", help="Image for the warm-up sample.  [default: noise]")
-    for decorate in (
-        option("--overwrite", is_flag=True, help="Replace files of the same names."),
-        option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Default of a decoder parameter: conf=0.4 ..."),
-        *([image] if getattr(packager, "uses_sample", True) else []),
-        option("--name", metavar="NAME", help="Name of the model.  [default: that of FILE]"),
-        option("-o", "--output", metavar="DIR", required=True, help="Folder to write to."),
+    command: Any = in_order(
         click.argument("file", cls=FileArgument),
-    ):  # fmt: skip
-        command = decorate(command)
+        option("-o", "--output", metavar="DIR", required=True, help="Folder to write to."),
+        option("--name", metavar="NAME", help="Name of the model.  [default: that of FILE]"),
+        *([image] if getattr(packager, "uses_sample", True) else []),
+        option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Default of a decoder parameter: conf=0.4 ..."),
+        option("--overwrite", is_flag=True, help="Replace files of the same names."),
+        *(_option_of(field, hints[field.name]) for field in fields),
+        general_options,
+    )(run)  # fmt: skip
     examples: Any = getattr(packager, "examples", ())
     made: click.Command = click.command(packager.name, cls=Command, examples=examples)(command)
     return made

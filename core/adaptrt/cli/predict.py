@@ -105,9 +105,10 @@ def _warn_of_others(folder: Path, written: Sequence[Path]) -> None:
 
     others = other_files(folder, set(written))
     if others:
-        count = f"{len(others)} {'file' if len(others) == 1 else 'files'}"
+        from adaptrt.quantities import counted
+
         echo(
-            f"Warning: {folder} also has {count} that this run did not write: {others[0].relative_to(folder)}"
+            f"Warning: {folder} also has {counted(len(others), 'file')} that this run did not write: {others[0].relative_to(folder)}"
             f"{' ...' if len(others) > 1 else ''}. Choose another folder with -o to keep runs apart.",
             err=True,
         )

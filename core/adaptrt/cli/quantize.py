@@ -16,7 +16,8 @@ from adaptrt.cli.engine_flags import (
     precisions_from_flags,
 )
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.given import arguments
+from adaptrt.cli.given import command_line
+from adaptrt.cli.shared_flags import custom_ops_flag, plugins_flag
 
 FILES, PROOF = "Files", "Verification"
 
@@ -48,8 +49,8 @@ EXAMPLES = (
     section=FILES,
     help="A recipe written by adaptrt tune: what stays in a higher precision.",
 )
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=FILES, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
+@custom_ops_flag(FILES)
+@plugins_flag(FILES)
 @adoption_flags
 @calibration_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, overrules=not_verified, help="How thoroughly to compare with FILE.  [default: full]")  # fmt: skip
@@ -62,13 +63,12 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     Ranges are measured on --calib images through the preprocessing in FILE. The result is compared with FILE by its
     predictions on other images, with --data by the task's score. To build an engine: adaptrt build best.int8.onnx --int8
     """
-    import shlex
 
     from adaptrt.api import run_build
     from adaptrt.cli.run_and_show import run_and_show
     from adaptrt.errors import UsageError
-    from adaptrt.request import BuildRequest, ShapeRequest
-    from adaptrt.specs import parse_shapes
+    from adaptrt.pipeline.request_values import shapes_of
+    from adaptrt.request import BuildRequest
 
     calibration = calibration_from_flags(flags)
     if calibration is None:
@@ -79,7 +79,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     request = BuildRequest(
         source=flags["source"],
         output=Path(flags["output"]) if flags["output"] is not None else None,
-        shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        shapes=shapes_of(flags["shape"]),
         adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
         target=flags["target"],
         to=("onnx",),
@@ -90,7 +90,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
         require=flags["require"] or "",
         ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
         plugins_file=Path(flags["plugins_file"]) if flags["plugins_file"] is not None else None,
-        command=f"adaptrt quantize {shlex.join(arguments(ctx))}",
+        command=command_line(ctx),
         verbose=verbose,
     )
     run_and_show(run_build, request, verbose=verbose, quiet=quiet, as_json=as_json)

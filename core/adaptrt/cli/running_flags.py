@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
 from adaptrt.cli.framework import option
 from adaptrt.cli.output import echo
-from adaptrt.specs.devices import FORM, is_device
+from adaptrt.cli.shared_flags import F, device_flag, in_order, library_flags, plugins_flag
 
 if TYPE_CHECKING:
     from adaptrt.specs.executors import Executor, ExecutorOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    """Reject what is not the name of a device, before anything is opened."""
-    if name is not None and not is_device(name):
-        raise click.BadParameter(f"{name!r} is not a device: use {FORM}.")
-    return name
-
 
 def running_flags(section: str) -> Callable[[F], F]:
     """Thresholds, ``--set``, ``--device``, libraries, ``--plugins``, and the options of files from elsewhere."""
-
-    def decorate(command: F) -> F:
-        command = adoption_flags(command)
-        for add in (
-            option("--plugins", "plugins_file", metavar="FILE", section=section, help="A plugins.toml; its modules are loaded."),
-            option("--ort-custom-ops", metavar="LIB", multiple=True, section=section, help="Library of custom operators for ONNX Runtime."),
-            option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=section, help="Library of TensorRT plugins."),
-            option("--allow-host-code", is_flag=True, section=section, help="Load an engine that contains host code."),
-            option("--device", metavar="NAME", section=section, callback=known_device, help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]"),
-            option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=section, help="Any parameter of the decoder: conf=0.4, agnostic=true, top_k=3 ..."),
-        ):  # fmt: skip
-            command = add(command)
-        return decoder_flags(section)(command)
-
-    return decorate
+    return in_order(
+        decoder_flags(section),
+        option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=section, help="Any parameter of the decoder: conf=0.4, agnostic=true, top_k=3 ..."),
+        device_flag(section, "cpu or cuda:0.  [default: cpu; for an engine: cuda:0]"),
+        library_flags(section),
+        plugins_flag(section),
+        adoption_flags,
+    )  # fmt: skip
 
 
 def executor_from_flags(flags: Mapping[str, Any]) -> tuple[Executor, ExecutorOptions]:

@@ -10,7 +10,8 @@ import click
 from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.engine_flags import calibration_from_flags, data_from_flags
 from adaptrt.cli.framework import Command, FileArgument, general_options, option
-from adaptrt.cli.given import arguments
+from adaptrt.cli.given import command_line
+from adaptrt.cli.shared_flags import custom_ops_flag, plugins_flag
 
 SEARCH, CALIBRATION = "Search", "Calibration"
 
@@ -38,8 +39,8 @@ EXAMPLES = (
 @option("--keep-fp16", metavar="REGEX", multiple=True, section=SEARCH, help="Layers that always stay out of int8.")
 @option("--latency/--no-latency", default=True, section=SEARCH, help="Build and time engines, where that is possible.  [default: yes]")  # fmt: skip
 @option("--target", metavar="NAME", section=SEARCH, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=SEARCH, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=SEARCH, help="A plugins.toml; its modules are loaded.")
+@custom_ops_flag(SEARCH)
+@plugins_flag(SEARCH)
 @option("--calib", metavar="PATH", section=CALIBRATION, help="Images to measure ranges on: a folder, a pattern, a .txt list or an .npz file.  [default: a fifth of the images]")  # fmt: skip
 @option("--calib-images", type=int, metavar="N", section=CALIBRATION, help="Use at most N images, spread evenly.  [default: 256]")  # fmt: skip
 @option("--calib-batch", type=int, metavar="N", section=CALIBRATION, help="Images at a time.  [default: 1]")
@@ -53,7 +54,6 @@ def tune(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **f
     Each part is measured alone in int8 and fp16, in ONNX Runtime; then as few parts as possible are kept in a higher
     precision so that at most --max-loss is lost. The recipe is a TOML file for convert, build and quantize (--recipe).
     """
-    import shlex
     from dataclasses import replace
 
     from adaptrt.api import run_tune
@@ -81,7 +81,7 @@ def tune(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **f
         latency=flags["latency"],
         ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
         plugins_file=Path(flags["plugins_file"]) if flags["plugins_file"] is not None else None,
-        command=f"adaptrt tune {shlex.join(arguments(ctx))}",
+        command=command_line(ctx),
         verbose=verbose,
     )
     with redirect_stdout_to_stderr(verbose), choose_observer(quiet=quiet) as observer:

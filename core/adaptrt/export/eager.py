@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from adaptrt.export.wrapper import flatten_outputs, require_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.specs.tensors import Arrays
 
 
 class EagerRunner:
@@ -31,7 +33,7 @@ class EagerRunner:
         self._wide = is_float64(model)
         self.written: set[str] = set()
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         tensors = [self._tensor(array) for array in inputs.values()]
         with torch.inference_mode():
             results = flatten_outputs(self._compiled(*tensors) if self._compiled else self._model(*tensors))
@@ -66,7 +68,7 @@ class EagerRunner:
         self._compiled = call
         self.backend = self._title("torch.compile")
 
-    def rounded_differently(self, inputs: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
+    def rounded_differently(self, inputs: Arrays, seed: int) -> dict[str, NDArray[Any]]:
         """The outputs with every weight and input moved by one rounding error of float32."""
         from adaptrt.export.rounding import moved, weights_rounded_differently
 

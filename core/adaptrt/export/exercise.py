@@ -21,9 +21,7 @@ from adaptrt.export.conversions import INDIRECT, LENGTH, watching_conversions
 from adaptrt.export.tracing_hazards import HazardRecorder, calling_line
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 SourceLine = tuple[str, int]
 

@@ -14,6 +14,7 @@ from onnx_ir.passes import common
 
 from adaptrt.errors import ExportError, GraphError
 from adaptrt.onnxfile.files import OnnxFiles
+from adaptrt.onnxfile.operators import operator_name
 from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
 from adaptrt.store.model_files import not_onnx
@@ -103,10 +104,7 @@ def write_model(model: ir.Model, path: Path, spec: ModelSpec | None = None) -> N
 
 def count_operators(model: ir.Model) -> dict[str, int]:
     """How often each operator occurs, most frequent first; nodes of sub-graphs included."""
-    counts = Counter(
-        node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        for node in model.graph.all_nodes()
-    )
+    counts = Counter(operator_name(node.domain, node.op_type) for node in model.graph.all_nodes())
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -186,7 +184,7 @@ def outline_nodes(nodes: Iterable[ir.Node]) -> list[Node]:
     return [
         Node(
             node_name(node),
-            node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}",
+            operator_name(node.domain, node.op_type),
             tuple(value.name or "" if value is not None else "" for value in node.inputs),
             tuple(value.name or "" for value in node.outputs),
         )

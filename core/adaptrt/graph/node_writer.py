@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from adaptrt.onnxfile.operators import STANDARD
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,7 +19,7 @@ class NodeWriter:
 
     def __init__(self, model: onnx.ModelProto, scope: str) -> None:
         self.model, self.graph, self.scope = model, model.graph, scope
-        self.opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+        self.opset = next(one.version for one in model.opset_import if one.domain in STANDARD)
         self.count = 0
         self.constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
 

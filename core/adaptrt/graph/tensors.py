@@ -13,6 +13,7 @@ from adaptrt.errors import UsageError, did_you_mean, in_shell
 from adaptrt.graph.lint.source_locations import source_location_of
 from adaptrt.graph.model_file import node_name, write_model
 from adaptrt.graph.passes.clean import scope_of
+from adaptrt.onnxfile.operators import operator_name
 from adaptrt.report import SourceLocation
 from adaptrt.specs import METADATA_KEY
 
@@ -59,7 +60,7 @@ def graph_tensors(model: ir.Model) -> list[GraphTensor]:
             found.append(
                 GraphTensor(
                     value.name,
-                    node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}",
+                    operator_name(node.domain, node.op_type),
                     node_name(node),
                     module_of(node, wrapped=wrapped),
                     source_location_of(node),

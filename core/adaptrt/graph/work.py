@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from adaptrt.errors import GraphError
+from adaptrt.onnxfile.operators import STANDARD, operator_name
 from adaptrt.store.model_files import not_onnx
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -42,7 +43,7 @@ def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]], *, weight_bits
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise not_onnx(path) from error
-    unknown = sorted({_operator(node) for node in proto.graph.node if not _is_counted(node)})
+    unknown = sorted({operator_name(node.domain, node.op_type) for node in proto.graph.node if not _is_counted(node)})
     if unknown:
         raise GraphError(f"{path.name} has operators that are not counted: {', '.join(unknown)}.")
     for tensor in proto.graph.input:
@@ -106,12 +107,7 @@ def multiply_adds(node: ir.Node, elements: Mapping[str, int]) -> float | None:
 
 def _is_counted(node: onnx.NodeProto) -> bool:
     """Operators of other domains, and functions in the file, can be products; NMS is not."""
-    standard = node.domain in ("", "ai.onnx")
-    return node.op_type not in _UNCOUNTED if standard else "NMS" in node.op_type
-
-
-def _operator(node: onnx.NodeProto) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return node.op_type not in _UNCOUNTED if node.domain in STANDARD else "NMS" in node.op_type
 
 
 def _values(model: ir.Model) -> list[ir.Value]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from adaptrt.errors import GraphError
+from adaptrt.onnxfile.operators import STANDARD, operator_name
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.store.model_files import not_onnx, require_model_file
 
@@ -239,7 +240,7 @@ def _read_opset(data: _Part, found: OnnxFile) -> None:
             domain = _text(value)
         elif number == 2 and isinstance(value, int):
             version = value
-    if domain in ("", "ai.onnx"):
+    if domain in STANDARD:
         found.opset = version
 
 
@@ -266,7 +267,7 @@ def _node(data: _Part) -> Node:
             source = (_source_line(text) or source) if key == STACK_TRACE else text if key == SOURCE else source
     return Node(
         name or f"node_of_{outputs[0] if outputs else ''}",
-        f"{domain}.{operator}" if domain not in ("", "ai.onnx") else operator,
+        operator_name(domain, operator),
         tuple(inputs),
         tuple(outputs),
         source,

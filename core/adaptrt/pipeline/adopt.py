@@ -16,6 +16,7 @@ from adaptrt.options import fill_options, option_names
 from adaptrt.pipeline.mmdeploy import Deployed, read_deployed
 from adaptrt.pipeline.output import choose_destination, opened, output_error, publish, require_no_input
 from adaptrt.predictions import ImageMeta
+from adaptrt.quantities import counted
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, task_named
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.decoders import another_decoder, find_decoder
@@ -144,7 +145,7 @@ def read_as(spec: ModelSpec, source: str) -> str:
     if not isinstance(boxes, int) or not isinstance(stop, int):
         return said
     classes = stop - part.start
-    said += f", which reads {boxes} boxes and {classes} {'class' if classes == 1 else 'classes'}"
+    said += f", which reads {boxes} boxes and {counted(classes, 'class', 'classes')}"
     return said if boxes >= classes or spec.labels else f"{said}: if these are too few boxes, specify another decoder"
 
 

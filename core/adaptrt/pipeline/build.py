@@ -13,7 +13,7 @@ from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.onnxfile.reader import OnnxFile
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact
-from adaptrt.pipeline.builds import Builds
+from adaptrt.pipeline.build_stage import Builds
 from adaptrt.pipeline.describe_nms import CLIPPED_TO_INPUT
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from adaptrt.specs import ModelSpec, Precision
     from adaptrt.specs.runners import Runner
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 @dataclass(frozen=True, kw_only=True)

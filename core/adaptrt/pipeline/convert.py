@@ -11,7 +11,7 @@ from adaptrt.backends.choice import target_for, target_of, targets_of
 from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, emulated, onnx_artifact, runs_as_it_is
-from adaptrt.pipeline.builds import Builds
+from adaptrt.pipeline.build_stage import Builds
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.pipeline.diagnosis import Compared
 from adaptrt.pipeline.embedding import EmbeddedPreprocessing

@@ -6,9 +6,8 @@ reference is asked for the values that the graph computes from them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,15 +19,11 @@ from adaptrt.report import Check
 from adaptrt.specs import InputSpec, ModelSpec, Shape
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.pipeline.job import Job
     from adaptrt.pipeline.verification.samples import Sample
     from adaptrt.plugins.facade import Hooks
     from adaptrt.request import Request
     from adaptrt.specs import ImageTransform
-
-    Arrays = Mapping[str, NDArray[Any]]
 
 _OPTION = "--embed-preprocess"
 

@@ -6,7 +6,7 @@ float32 graph and to the reduced-precision one, so that it computes in float32 i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +41,9 @@ from adaptrt.vision.decoders.select import select
 from adaptrt.vision.nms import largest_float32_up_to
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.pipeline.job import Job
     from adaptrt.specs.layouts import BoxLayout, Part
-    from adaptrt.specs.tensors import Unit
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays, Unit
 
 NEARBY = 1e-4
 """Of an overlap of rotated boxes: what rounding may change, enlarged by long and thin boxes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.backends.choice import Chosen, target_for, target_of
+from adaptrt.quantities import listed
 from adaptrt.specs.backend_parts import KnowsIssues
 
 if TYPE_CHECKING:
@@ -28,5 +29,4 @@ def name_known_issues(job: Job, chosen: Sequence[Chosen], path: Path) -> None:
             continue
         platform = Platform(**backend.issue_platform(target, device), precision=job.precision.name)
         for issue, nodes in matching_issues(graph_of(path, job.onnx), platform):
-            more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-            job.warn(f"Known issue {issue.name} ({nodes[0]}{more}): {issue.text} {issue.advice} {issue.source}")
+            job.warn(f"Known issue {issue.name} ({listed(nodes, 1)}): {issue.text} {issue.advice} {issue.source}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from adaptrt.graph.nms_plan import ImageAxes
     from adaptrt.specs.layouts import BoxLayout, Part
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 def every_class(sample: Arrays, layout: BoxLayout) -> Candidates:

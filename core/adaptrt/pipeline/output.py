@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from adaptrt.request import BuildRequest, Request
 from adaptrt.specs.backends import model_suffixes, suffix_of
 from adaptrt.specs.precisions import FP32
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
-from adaptrt.store.workspace import follow_link, move_file, workspace
+from adaptrt.store.workspace import follow_link, move_file, remove_if_empty, workspace
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def opened(destination: Destination) -> Iterator[Path]:
         try:
             for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
                 missing.mkdir(exist_ok=True)
-                stack.callback(_remove_if_empty, missing)
+                stack.callback(remove_if_empty, missing)
             for suffix in (*model_suffixes(), ".report.json", ".report.html"):
                 follow_link(destination.path(suffix))
             workdir = stack.enter_context(workspace(folder, destination.stem))
@@ -186,11 +186,6 @@ def _link_or_copy(source: Path, copy: Path) -> None:
         copy.hardlink_to(source)
     except OSError:  # a file system without hard links
         shutil.copy2(source, copy)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def output_error(error: OSError, folder: Path, flag: str = "-o") -> OutputError:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adaptrt.pipeline.reference import Origin
     from adaptrt.request import NmsRequest, ShapeRequest
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
@@ -52,11 +53,25 @@ def paths_of(value: StrPath | Sequence[StrPath]) -> tuple[Path, ...]:
     return (Path(value),) if isinstance(value, (str, os.PathLike)) else tuple(map(Path, value))
 
 
+def origin_of(
+    adapter: str | None,
+    source: StrPath | None,
+    weights: StrPath | None,
+    options: Mapping[str, Any] | None,
+    trust_checkpoint: bool,
+) -> Origin | None:
+    """The source model, for ``eager``."""
+    from adaptrt.pipeline.reference import Origin
+
+    given = None if source is None else os.fspath(source)
+    return Origin.named(adapter, given, path_of(weights), dict(options or {}), trust_checkpoint)
+
+
 def shapes_of(
-    imgsz: int | tuple[int, ...] | str | None,
-    batch: int | tuple[int, ...] | str | None,
-    dynamic: str | Iterable[str] | None,
     shape: str | Sequence[str],
+    imgsz: int | tuple[int, ...] | str | None = None,
+    batch: int | tuple[int, ...] | str | None = None,
+    dynamic: str | Iterable[str] | None = None,
 ) -> ShapeRequest:
     from adaptrt.request import ShapeRequest
     from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_shapes

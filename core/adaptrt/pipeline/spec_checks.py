@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.pipeline.embedding import require_embeddable
@@ -11,13 +10,10 @@ from adaptrt.predictions import ImageMeta
 from adaptrt.specs.decoders import another_decoder, find_decoder
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.plugins.facade import Hooks
     from adaptrt.request import Request
     from adaptrt.specs import ModelSpec
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 def require_convertible(request: Request, hooks: Hooks, spec: ModelSpec) -> None:

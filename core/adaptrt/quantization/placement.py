@@ -20,6 +20,7 @@ from adaptrt.onnxfile.node_rules import (
     matching_nodes,
     pixel_outputs,
 )
+from adaptrt.onnxfile.operators import STANDARD
 from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import ModelSpec
 
@@ -116,7 +117,7 @@ def place(model: ir.Model, spec: ModelSpec | None, patterns: LayerPatterns = NO_
     last = output_layers(outline, weights)
     placement = Placement()
     for node, known in zip(model.graph, outline, strict=True):
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in STANDARD:
             continue
         axis = _channel_axis(node) if node.op_type in _LAYERS else None
         positions = _activations(node) if axis is None and known.name in more else (0,)
@@ -165,7 +166,7 @@ def is_residual(node: ir.Node) -> bool:
     first, *others = node.inputs
     return (
         node.op_type == "Add"
-        and node.domain in ("", "ai.onnx")
+        and node.domain in STANDARD
         and all(value is not None and not value.is_initializer() for value in node.inputs)
         and first not in others
     )
@@ -207,7 +208,7 @@ def products(model: ir.Model) -> list[str]:
     return [
         node_name(node)
         for node in model.graph
-        if node.op_type == "MatMul" and node.domain in ("", "ai.onnx") and _activations(node) == (0, 1)
+        if node.op_type == "MatMul" and node.domain in STANDARD and _activations(node) == (0, 1)
     ]
 
 

@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 from adaptrt.errors import GraphError, UsageError, in_shell
 from adaptrt.graph.model_file import check_model, graph_of, write_model
 from adaptrt.onnxfile.files import OnnxFiles
+from adaptrt.quantities import listed
 from adaptrt.quantization.calibration_cache import Calibration, CalibrationKey, read_calibration, write_calibration
 from adaptrt.quantization.placement import NO_PATTERNS, LayerPatterns, Placement, place
 from adaptrt.quantization.rewrite import insert_qdq
@@ -178,9 +179,8 @@ def _drop_constants(ranges: Mapping[str, Range], found: Quantized) -> None:
         if any(value.name in constant for _, value in layer.activations):
             found.placement.keep(layer, "with a constant input")
     if constant:
-        more = f" and {len(constant) - 3} more" if len(constant) > 3 else ""
         found.warnings.append(
-            f"{len(constant)} activations have the same value on all calibration images ({', '.join(constant[:3])}{more}): "
+            f"{len(constant)} activations have the same value on all calibration images ({listed(constant)}): "
             "their layers stay float. Check that the images are representative."
         )
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.quantities import digits
 from adaptrt.rendering.benchmarks import change_text, peak_text, work_cells
-from adaptrt.rendering.html import render_template, write_whole
+from adaptrt.rendering.html import render_template
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.bench.records import Benchmark, Row
@@ -123,8 +122,3 @@ def render_page(found: Benchmark) -> str:
         work=work_cells,
         peak_text=peak_text,
     )
-
-
-def write_page(found: Benchmark, path: Path) -> Path:
-    """Write the page; it appears under its name only when it is complete."""
-    return write_whole(path, render_page(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptrt.quantities import file_size
+from adaptrt.quantities import counted, file_size
 from adaptrt.rendering.formatting import number
 from adaptrt.rendering.tables import aligned_rows
 
@@ -94,7 +94,7 @@ def change_text(ratio: float) -> str:
 
 def regression_text(one: Comparison) -> str:
     return (
-        f"{one.form} {change_text(one.ratio)} ({one.what}, batch {one.batch}, {one.threads} "
-        f"{'thread' if one.threads == 1 else 'threads'}: p50 {number(one.form_ms)} ms, {one.baseline} {number(one.baseline_ms)} ms; "
+        f"{one.form} {change_text(one.ratio)} ({one.what}, batch {one.batch}, "
+        f"{counted(one.threads, 'thread')}: p50 {number(one.form_ms)} ms, {one.baseline} {number(one.baseline_ms)} ms; "
         f"quartiles of the turns {change_text(one.low)} to {change_text(one.high)})"
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.rendering.html import write_html, write_whole
+from adaptrt.rendering.html import write_document, write_html
 
 if TYPE_CHECKING:
     from adaptrt.report import Report
@@ -21,5 +21,5 @@ def page_of(report: Report, folder: Path) -> Mapping[str, Path]:
 
 def write_failed_report(report: Report, path: Path, *, html: bool) -> Path:
     """Write the report of a failed conversion as ``path`` with ``.json`` and ``.html`` added; return the one to read."""
-    written = write_whole(path.with_name(f"{path.name}.json"), report.to_json())
+    written = write_document(path.with_name(f"{path.name}.json"), report.to_json())
     return write_html(report, path.with_name(f"{path.name}.html")) if html else written

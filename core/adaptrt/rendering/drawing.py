@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.rendering.html import render_template, write_whole
+from adaptrt.quantities import counted
+from adaptrt.rendering.html import render_template, write_document
 from adaptrt.rendering.layers import share, share_of_limit
 from adaptrt.rendering.layout import layered
 
@@ -112,7 +113,7 @@ def render_drawing_page(drawing: Drawing) -> str:
 
 
 def write_drawing(drawing: Drawing, path: Path, form: str) -> Path:
-    return write_whole(path, render_svg(drawing) if form == "svg" else render_drawing_page(drawing))
+    return write_document(path, render_svg(drawing) if form == "svg" else render_drawing_page(drawing))
 
 
 def milliseconds(seconds: float) -> str:
@@ -132,8 +133,8 @@ def _text(drawing: Drawing, block: DrawnBlock) -> str:
         return share_of_limit(block.worst.used) if block.worst is not None else "not compared"
     counts = block.precisions
     if len(counts) == 1:
-        return f"{next(iter(counts))}, {_nodes(len(block.nodes))}"
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or _nodes(len(block.nodes))
+        return f"{next(iter(counts))}, {counted(len(block.nodes), 'node')}"
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or counted(len(block.nodes), "node")
 
 
 def _hover(drawing: Drawing, block: DrawnBlock) -> str:
@@ -208,10 +209,6 @@ def _head(image: GraphImage) -> Head:
         keys.append(Key(x, y, name, style))
         x += taken
     return Head(title, tuple(keys), width, y + _KEY_HEIGHT + 2)
-
-
-def _nodes(count: int) -> str:
-    return f"{count} {'node' if count == 1 else 'nodes'}"
 
 
 def _cut(title: str) -> str:

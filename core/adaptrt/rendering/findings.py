@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from adaptrt.quantities import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,5 +38,5 @@ def print_findings(console: Console, findings: Sequence[Finding], *, hidden: int
 def summary(findings: Sequence[Finding]) -> str:
     """``2 errors, 1 warning``."""
     counts = Counter(finding.severity for finding in findings)
-    parts = [f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}" for level in _COLORS if counts[level]]
+    parts = [counted(counts[level], level) for level in _COLORS if counts[level]]
     return ", ".join(parts) if parts else "No issues found."

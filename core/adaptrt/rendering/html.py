@@ -26,36 +26,32 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def render_html(report: Report) -> str:
     """The page as text. Images that still exist are drawn and embedded."""
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            verdict=formatting.verdict(report),
-            word=formatting.verdict_word(report),
-            missing=formatting.missing_of(report),
-            name=Path(report.source).name or report.source,
-            cards=charts.link_cards(report),
-            figures=image_figures(report),
-            operators=charts.operator_rows(report),
-            stages=charts.stage_rows(report),
-            tuning=report.tuning,
-            pareto=pareto_plot(report.tuning) if report.tuning is not None else None,
-        )
+    return render_template(
+        "report.html.j2",
+        report=report,
+        verdict=formatting.verdict(report),
+        word=formatting.verdict_word(report),
+        missing=formatting.missing_of(report),
+        name=Path(report.source).name or report.source,
+        cards=charts.link_cards(report),
+        figures=image_figures(report),
+        operators=charts.operator_rows(report),
+        stages=charts.stage_rows(report),
+        tuning=report.tuning,
+        pareto=pareto_plot(report.tuning) if report.tuning is not None else None,
     )
 
 
-def render_template(name: str, **values: object) -> str:
+def render_template(name: str, /, **values: object) -> str:
     """A template of this package with these values; text in them is escaped."""
     return _environment().get_template(name).render(**values)
 
 
 def write_html(report: Report, path: Path) -> Path:
-    """Write the page; it appears under its name only when it is complete."""
-    return write_whole(path, render_html(report))
+    return write_document(path, render_html(report))
 
 
-def write_whole(path: Path, text: str) -> Path:
+def write_document(path: Path, text: str) -> Path:
     """Write to a temporary file, then rename; missing folders are created. Raises an ``OutputError`` if that fails."""
     try:
         with written_aside(path, parents=True) as aside:

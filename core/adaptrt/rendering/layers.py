@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.quantities import counted
 from adaptrt.rendering.formatting import number
 from adaptrt.rendering.tables import aligned_rows
 
@@ -55,8 +56,9 @@ def table_lines(rows: Sequence[TensorRow]) -> list[str]:
 
 def first_lines(pair: PairComparison) -> list[str]:
     """The first tensor beyond its limit, with everything that is known about where it comes from."""
-    count = f"{len(pair.rows)} {'tensor' if len(pair.rows) == 1 else 'tensors'}"
-    compared = f"{count} compared ({_SEARCH[pair.search]} of {pair.aligned} that exist in both)"
+    compared = (
+        f"{counted(len(pair.rows), 'tensor')} compared ({_SEARCH[pair.search]} of {pair.aligned} that exist in both)"
+    )
     row = pair.first
     if row is None:
         return [f"{compared}: all within their limits."]

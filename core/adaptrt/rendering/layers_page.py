@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.rendering.html import render_template, write_whole
+from adaptrt.rendering.html import render_template
 from adaptrt.rendering.layers import chosen_rows, share, share_of_limit
 
 if TYPE_CHECKING:
@@ -102,8 +101,3 @@ def render_page(found: LayerComparison) -> str:
         share=share,
         share_of_limit=share_of_limit,
     )
-
-
-def write_page(found: LayerComparison, path: Path) -> Path:
-    """Write the page; it appears under its name only when it is complete."""
-    return write_whole(path, render_page(found))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.quantities import digits, duration, file_size
-from adaptrt.rendering.html import render_template, write_whole
+from adaptrt.rendering.html import render_template, write_document
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,4 +69,4 @@ def render_sweep(rows: Sequence[SweptConversion], title: str) -> str:
 
 
 def write_sweep(rows: Sequence[SweptConversion], path: Path, title: str) -> None:
-    write_whole(path, render_sweep(rows, title))
+    write_document(path, render_sweep(rows, title))

@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from adaptrt.errors import PluginError, ShapeError
 from adaptrt.specs.dims import Dim, Shape, union
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+    """Inputs or outputs by name."""
 
 Unit = Literal["pixels", "scores", "logits", "values"]
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from adaptrt.errors import UsageError
+from adaptrt.store.hashing import content_sha256
 
 MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # limits for a folder to hash
 
@@ -85,12 +86,8 @@ def changed_message(changed: list[Path]) -> str:
 
 def read_hashed(path: Path) -> tuple[Identity, str]:
     """Hash and identity of the same open file."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        identity = identity_of(os.fstat(file.fileno()))
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return identity, digest.hexdigest()
+        return identity_of(os.fstat(file.fileno())), content_sha256(file)
 
 
 def identity_of(found: os.stat_result) -> Identity:

@@ -110,7 +110,7 @@ def created_folder(folder: Path) -> Iterator[Path]:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     with ExitStack() as undo:
         for path in reversed(missing):
-            undo.callback(_remove_if_empty, path)
+            undo.callback(remove_if_empty, path)
             path.mkdir(exist_ok=True)
         yield folder
         undo.pop_all()
@@ -150,7 +150,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def _remove_if_empty(folder: Path) -> None:
+def remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
 

@@ -12,7 +12,7 @@ from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.predictions import Detections, name_in_text
 from adaptrt.specs.tasks import Found, Task
 from adaptrt.tasks.arrays import INTEGERS, malformed_array, malformed_labels
-from adaptrt.tasks.exports import csv_file
+from adaptrt.tasks.exports import box_numbers, coco_file, csv_file, yolo_files
 from adaptrt.tasks.records import array_of, names_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ObjectTask(Task[D], Generic[D]):
     """A task whose predictions are ``Detections``, or a subclass of it.
 
     ``rows``: the key under which ``data`` lists the objects. A task adds to ``object_data`` (what JSON and tables say of
-    one object), ``record`` and ``read_record``, and writes further formats in ``export_object_files``.
+    one object), ``record`` and ``read_record``, and ``label_numbers`` (what ``txt`` says of one).
     """
 
     formats: tuple[str, ...] = ("json", "coco", "txt", "csv", "crop")
@@ -78,21 +78,19 @@ class ObjectTask(Task[D], Generic[D]):
         elif format == "crop":
             yield from crops(found)
         elif format == "csv":
-            yield "predictions.csv", self.table(found)
+            header = self.header([one.prediction for one in found])
+            yield "predictions.csv", csv_file(found, [*COLUMNS, *header], self._table_rows)
+        elif format == "coco":
+            yield "predictions.json", coco_file(found, self)
         else:
-            yield from self.export_object_files(format, found)
+            yield from yolo_files(found, self.label_numbers)
 
-    def export_object_files(self, format: str, found: Sequence[Found[D]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
-        """Files in one of the formats that are the task's own."""
-        raise NotImplementedError
+    def label_numbers(self, prediction: D, index: int, size: tuple[int, int]) -> Sequence[float]:
+        """One object in Ultralytics' label format, between class and score; relative to ``size`` (height, width)."""
+        return box_numbers(prediction, index, size)
 
     def tabulate(self, prediction: D) -> tuple[list[str], list[list[Any]]]:
         return [*COLUMNS, *self.header([prediction])], self._table_rows(prediction)
-
-    def table(self, found: Sequence[Found[D]]) -> bytes:
-        """A row for each object: image, class, score, and the columns of ``columns``."""
-        rows = [[str(one.path), *row] for one in found for row in self._table_rows(one.prediction)]
-        return csv_file(["image", *COLUMNS, *self.header([one.prediction for one in found])], rows)
 
     def _table_rows(self, prediction: D) -> list[list[Any]]:
         return [

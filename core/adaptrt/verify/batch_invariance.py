@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from adaptrt.verify.compare import Comparison, rank_sensitive_groups
 from adaptrt.verify.leeway import Leeway, row_of
 from adaptrt.verify.tolerances import BATCH_INVARIANCE
 
-Arrays = Mapping[str, NDArray[Any]]
-Run = Callable[[Arrays], Arrays]
+if TYPE_CHECKING:
+    from adaptrt.specs.tensors import Arrays
+
+    Run = Callable[[Arrays], Arrays]
 
 
 def batched_inputs(spec: ModelSpec) -> list[str]:

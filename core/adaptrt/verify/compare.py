@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from adaptrt.verify.leeway import Leeway
 from adaptrt.verify.scales import Scales, element_limits, sentinels, usual_scales
 from adaptrt.verify.tolerances import tolerance_of
 
-Arrays = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from adaptrt.specs.tensors import Arrays
+
 
 # A result that is off by no more than a few times what rounding its weights differently changes of the model's own result
 # is right. An error of this many times the limit of its precision is one, however the model amplifies rounding errors.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from adaptrt.verify.compare import check_name, groups_of, slice_group
 from adaptrt.verify.scales import channel_clusters, element_limits
 from adaptrt.verify.tolerances import tolerance_of
 
-Arrays = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from adaptrt.specs.tensors import Arrays
+
 
 DECIDED = 1e9  # of what is equal or not; JSON has no infinity
 

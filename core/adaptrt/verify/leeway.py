@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from adaptrt.specs.tensors import Arrays
 
 
 def _none() -> Sequence[Arrays]:
@@ -38,7 +39,7 @@ class Leeway:
         if size == 1:
             return self
 
-        def rows(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        def rows(arrays: Arrays) -> dict[str, NDArray[Any]]:
             return {name: row_of(array, position, size) for name, array in arrays.items()}
 
         return Leeway(lambda: [rows(one) for one in self.deviations()], lambda: rows(self.ties()), self.unstable)

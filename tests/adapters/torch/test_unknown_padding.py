@@ -49,6 +49,7 @@ def test_it_is_recorded_and_reported_of_each_padded_image(tmp_path: Path, monkey
         shape="images=1..2x3x64x64",
         options={"decoder": "box_scores", "clip": True, "resize": "letterbox", "conf": 0.3},
         output="ended.onnx",
+        exporter="torchscript",
         nms=True,
         verify="quick",
         html=False,

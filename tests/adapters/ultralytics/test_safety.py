@@ -160,9 +160,13 @@ ACTIVATIONS = """
 nn.SiLU() torch.nn.ReLU() nn.LeakyReLU(0.1) nn.Hardswish() nn.Mish() nn.GELU() nn.ELU() nn.SELU() nn.CELU(0.5)
 nn.ReLU6() nn.Identity() nn.Sigmoid() nn.Tanh() nn.Hardtanh() nn.Softplus() nn.Softsign() nn.PReLU()
 """
+EVERYDAY = ("torch.nn.ReLU()", "nn.LeakyReLU(0.1)", "nn.PReLU()")  # without a number, with one, with a weight
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS.split())
+@pytest.mark.parametrize(
+    "activation",
+    [pytest.param(one, marks=() if one in EVERYDAY else pytest.mark.full) for one in ACTIVATIONS.split()],
+)
 def test_activations_that_ultralytics_saves(activation: str) -> None:
     model = DetectionModel({**copy.deepcopy(CONFIG), "activation": activation}, verbose=False).eval()
     loaded = load_new_family(saved(model))

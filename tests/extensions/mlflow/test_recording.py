@@ -51,8 +51,11 @@ def the_run(experiment: str = "adaptrt", uri: str = "") -> Any:
     return run
 
 
-def test_a_conversion_becomes_a_run_in_a_database() -> None:
-    uri = f"sqlite:///{Path('mlflow.db').resolve()}"
+@pytest.mark.parametrize(
+    "database", [False, pytest.param(True, marks=pytest.mark.full)]
+)  # MLflow takes seconds to make one
+def test_a_conversion_becomes_a_run(database: bool) -> None:
+    uri = f"sqlite:///{Path('mlflow.db').resolve()}" if database else store()
     settings('experiment = "shapes"\nartifacts = "kept"\n', uri)
     report = convert(options={"conf": "0.4"})
     assert report.warnings == []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from copying_backend import BACKEND, Copying
+from copying_backend import Copying
 from small_convnet import write_convnet
 
 import adaptrt as package
@@ -21,7 +21,7 @@ from adaptrt.pipeline.bench import run
 from adaptrt.pipeline.bench.records import Peak
 from adaptrt.specs import BuildOptions
 from adaptrt.specs.backend_parts import BuildOrigin
-from adaptrt.specs.backends import BACKENDS, OpenOptions
+from adaptrt.specs.backends import OpenOptions
 from adaptrt.specs.runners import DevicePeak
 
 QUICK = ("--seconds", "0.01", "--turns", "6", "--cpu-threads", "1")
@@ -39,12 +39,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def copying(fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Copying]:
-    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
-    monkeypatch.setattr(BACKEND, "cuda_graphs", True, raising=False)
-    monkeypatch.setattr(BACKEND, "opened", [])
-    yield BACKEND
-    BACKENDS._found.pop("copying", None)
+def copying(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> Copying:
+    monkeypatch.setattr(copying, "cuda_graphs", True, raising=False)
+    return copying
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> None:

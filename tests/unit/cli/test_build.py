@@ -196,7 +196,7 @@ def without_spec(path: Path) -> Path:
 def to_engine(converted: Convert, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A converted file, on a machine that could build an engine from it."""
     path = converted("detector")
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.engine_backend.engine_unavailable_reason", lambda *_: None)
     return path
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from copying_backend import BACKEND, Copying
+from copying_backend import Copying
 from onnx import numpy_helper
 from small_convnet import write_convnet
 
@@ -18,22 +17,7 @@ from adaptrt.errors import OutputError
 from adaptrt.onnxfile.hashing import onnx_sha256
 from adaptrt.pipeline.layers.polygraphy import read_results
 from adaptrt.specs.backend_parts import BuildOrigin
-from adaptrt.specs.backends import BACKENDS
 from adaptrt.specs.build import BuildOptions
-
-
-@pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return write_convnet(Path("net.onnx"))
-
-
-@pytest.fixture
-def copying(fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Copying]:
-    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
-    BACKEND.requests.clear()
-    yield BACKEND
-    BACKENDS._found.pop("copying", None)
 
 
 def weaken(path: Path, weights: str, name: str) -> Path:

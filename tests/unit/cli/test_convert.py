@@ -380,7 +380,7 @@ def test_a_failed_report_that_cannot_be_written_hides_nothing(
         raise OutputError("The disk is full.")
 
     install_extension("wrong", WRONG_PATCH)
-    monkeypatch.setattr(documents, "write_whole", full)
+    monkeypatch.setattr(documents, "write_document", full)
     result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "quick")
     assert result.code == 5
     assert "Link 1" in result.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,6 @@ import pytest
 from small_convnet import SIDE, write_convnet, write_images
 
 from adaptrt.specs import METADATA_KEY
-
-
-@pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return write_convnet(Path("net.onnx"))
 
 
 @pytest.fixture
@@ -270,24 +262,6 @@ def test_convert_compares_with_the_model_itself(adaptrt: Any, tiny: str, tmp_pat
     assert "link 3: no labels (--data)" in files["reduced"]["verdict"]["missing"]
     assert "link 3: no labels (--data)" not in files["onnx"]["verdict"]["missing"]
     assert adaptrt(*words).code == 2  # without --int8
-
-
-@pytest.fixture
-def copying(fake_distribution: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A backend whose file is a copy of the ONNX file; ``shift`` is added to its outputs."""
-    from copying_backend import BACKEND
-
-    from adaptrt.specs.backends import BACKENDS
-    from adaptrt.specs.registry import forget_declared
-
-    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
-    forget_declared()
-    for name, value in (("requests", []), ("missing", None), ("shift", 0.0), ("opened", [])):
-        monkeypatch.setattr(BACKEND, name, value)
-    yield BACKEND
-    BACKENDS._found.pop("copying", None)
-    monkeypatch.undo()
-    forget_declared()
 
 
 def test_a_built_file_agrees_with_the_graph_and_in_batches(adaptrt: Any, net: Path, calib: Path, copying: Any) -> None:

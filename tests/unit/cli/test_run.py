@@ -7,15 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_convnet import write_convnet, write_images
+from small_convnet import write_images
 
 from adaptrt.pipeline.layers.run import TILES, drawn
-
-
-@pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return write_convnet(Path("net.onnx"))
 
 
 def test_tensors_inside_are_those_of_the_network(adaptrt: Any, net: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,10 @@ def quantized(path: str) -> set[str]:
 
 
 @pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+def net(net: Path, tmp_path: Path) -> Path:
     write_images(tmp_path / "calib", 64)
     write_images(tmp_path / "val", 40, seed=1)
-    return write_outlier(Path("net.onnx"))
+    return write_outlier(net)
 
 
 def test_the_command_that_names_the_layer_runs_as_it_is_printed(adaptrt: Any, net: Path, tmp_path: Path) -> None:
@@ -130,23 +127,6 @@ def test_half_precision_is_searched_alone(adaptrt: Any, net: Path, tmp_path: Pat
     assert result.code == 0, result.err
     assert {point["precision"] for point in result.json["tuning"]["points"]} == {"fp16"}
     assert result.json["tuning"]["recipe"].startswith('precision = "fp16"\n')
-
-
-@pytest.fixture
-def copying(fake_distribution: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    from copying_backend import BACKEND
-
-    from adaptrt.specs.backends import BACKENDS
-    from adaptrt.specs.registry import forget_declared
-
-    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
-    forget_declared()
-    for name, value in (("requests", []), ("missing", None), ("shift", 0.0), ("opened", [])):
-        monkeypatch.setattr(BACKEND, name, value)
-    yield BACKEND
-    BACKENDS._found.pop("copying", None)
-    monkeypatch.undo()
-    forget_declared()
 
 
 @pytest.mark.full

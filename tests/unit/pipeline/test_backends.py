@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from copying_backend import BACKEND, Copying
+from copying_backend import Copying
 from small_graphs import SPEC, write_graph
 
 import adaptrt
@@ -21,19 +21,8 @@ from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Request
 from adaptrt.specs import BuildOptions, ModelSpec, precision_named
 from adaptrt.specs.backends import BACKENDS
-from adaptrt.specs.registry import forget_declared
 
-
-@pytest.fixture
-def copying(tiny: str, fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Copying]:
-    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
-    forget_declared()
-    for name, value in (("requests", []), ("missing", None), ("shift", 0.0), ("opened", [])):
-        monkeypatch.setattr(BACKEND, name, value)
-    yield BACKEND
-    BACKENDS._found.pop("copying", None)
-    monkeypatch.undo()
-    forget_declared()
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def convert(**options: Any) -> adaptrt.Report:

@@ -20,12 +20,6 @@ from adaptrt.pipeline.layers.drawing import Drawing, DrawingRequest, draw_graph
 from adaptrt.rendering.drawing import graph_image, render_drawing_page, render_svg
 
 
-@pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return write_convnet(Path("net.onnx"))
-
-
 def drawn(path: Path, **changes: Any) -> Drawing:
     return draw_graph(DrawingRequest(file=path, **changes))
 

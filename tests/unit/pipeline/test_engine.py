@@ -311,7 +311,7 @@ def test_the_default_build_hands_everything_over(
         manifest_path(plan).write_text(made.to_json())
         return made, False
 
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.engine_backend.engine_unavailable_reason", lambda *_: None)
     monkeypatch.setattr("adaptrt.backends.tensorrt.build.engine.build_engine", build)
     seen: list[Any] = []
 
@@ -353,7 +353,7 @@ def test_a_build_that_fails_leaves_nothing(tiny: str, monkeypatch: pytest.Monkey
     def build(*_: Any, **__: Any) -> None:
         raise BuildError("TensorRT crashed (SIGSEGV).", hint="Try another --opset.")
 
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.engine_backend.engine_unavailable_reason", lambda *_: None)
     monkeypatch.setattr("adaptrt.backends.tensorrt.build.engine.build_engine", build)
     with pytest.raises(BuildError, match="SIGSEGV") as caught:
         adaptrt.convert("detector", adapter="tiny", verify="none")

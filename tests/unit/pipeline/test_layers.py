@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from small_convnet import write_convnet
 
 import adaptrt
 from adaptrt import LayerComparison, ModelError, UsageError
@@ -21,12 +20,6 @@ from adaptrt.pipeline.layers.search import bisect
 from adaptrt.verify.differences import difference_of
 
 INSIDE = ["stem", "relu", "body", "added", "pool", "flat", "mixed"]
-
-
-@pytest.fixture
-def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return write_convnet(Path("net.onnx"))
 
 
 def changed(path: Path, change: Callable[[onnx.ModelProto], object], name: str = "other.onnx") -> Path:

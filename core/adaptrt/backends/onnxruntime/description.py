@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import DependencyError, GraphError, ModelError
+from adaptrt.onnxfile.operators import STANDARD, operator_name
 from adaptrt.onnxfile.reader import external_names
 from adaptrt.quantities import file_size
 from adaptrt.specs import METADATA_KEY, ModelSpec
@@ -33,6 +34,10 @@ def describe(path: Path) -> Description:
     if any(isinstance(text, bytes) for text in _texts(model, nodes)):  # protobuf's form of text that is not UTF-8
         raise _unreadable(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
+    outline = [
+        Node(node.name, operator_name(node.domain, node.op_type), tuple(node.input), tuple(node.output))
+        for node in nodes
+    ]
     description = Description(
         path=str(path),
         kind="ONNX",
@@ -41,10 +46,10 @@ def describe(path: Path) -> Description:
         inputs=[_tensor(value) for value in model.graph.input if value.name not in _weight_names(model)],
         outputs=[_tensor(value) for value in model.graph.output],
         operators=dict(
-            sorted(Counter(map(_operator, nodes)).items(), key=lambda item: (-item[1], item[0])),
+            sorted(Counter(node.operator for node in outline).items(), key=lambda item: (-item[1], item[0])),
         ),
         metadata={key: value for key, value in metadata.items() if key != METADATA_KEY},
-        nodes=[Node(node.name, _operator(node), tuple(node.input), tuple(node.output)) for node in nodes],
+        nodes=outline,
     )
     if METADATA_KEY in metadata:
         try:
@@ -77,7 +82,7 @@ def _unreadable(path: Path) -> GraphError:
 
 def _facts(model: Any, path: Path, nodes: int) -> dict[str, str]:
     opsets = ", ".join(
-        str(entry.version) if entry.domain in ("", "ai.onnx") else f"{entry.domain} {entry.version}"
+        str(entry.version) if entry.domain in STANDARD else f"{entry.domain} {entry.version}"
         for entry in model.opset_import
     )
     weights = list(model.graph.initializer)
@@ -105,10 +110,6 @@ def _all_nodes(graph: Any) -> Iterator[Any]:
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                 yield from _all_nodes(inner)
-
-
-def _operator(node: Any) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _weight_names(model: Any) -> set[str]:

@@ -14,6 +14,7 @@ from adaptrt.errors import AdaptrtError, ExportError, ModelError
 from adaptrt.graph.lint.forms import lowest_opset
 from adaptrt.graph.lint.source_locations import source_location_of
 from adaptrt.graph.model_file import check_model
+from adaptrt.onnxfile.operators import STANDARD
 from adaptrt.request import Request
 from adaptrt.specs import Target
 
@@ -29,14 +30,14 @@ def require_valid(graph: ir.Model, path: Path, request: Request, target: Target)
     except Exception as error:
         raise _invalid(graph, str(error), target) from error
     for node in graph.graph.all_nodes():
-        needed, form = lowest_opset(node) if node.domain in ("", "ai.onnx") else (0, "")
+        needed, form = lowest_opset(node) if node.domain in STANDARD else (0, "")
         if needed > graph.opset_imports.get("", 0):
             raise ExportError(
                 f"{node.op_type} with {form}{_at(node)} requires opset {needed} or later, but the export has opset "
                 f"{graph.opset_imports.get('', 0)}.",
                 hint=_later_opset(needed, target),
             )
-    own = any(node.domain not in ("", "ai.onnx") for node in graph.graph.all_nodes())
+    own = any(node.domain not in STANDARD for node in graph.graph.all_nodes())
     if request.verify == "none" or find_spec("onnxruntime") is None or (own and not request.ort_custom_ops):
         return
     from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner

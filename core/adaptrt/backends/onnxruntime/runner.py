@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.specs.tensors import Arrays
 
 _DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
 
@@ -82,7 +84,7 @@ class OnnxRuntimeRunner:
 
     warnings: Sequence[str] = ()  # no limitations to report
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         if self._closed:  # ONNX Runtime could go on; a program that uses a closed model would then fail on a GPU only
             raise ModelError(f"{self._path.name} has been closed.", hint="Load it again: adaptrt.load(...)")
         try:
@@ -96,7 +98,7 @@ class OnnxRuntimeRunner:
             ) from error
         return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))
 
-    def layer_times(self, inputs: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
+    def layer_times(self, inputs: Arrays, runs: int) -> dict[str, float]:
         """Mean seconds of each node that ONNX Runtime executes over ``runs``, in another session."""
         with tempfile.TemporaryDirectory(prefix="adaptrt-profile-") as folder:
             options = self._options()

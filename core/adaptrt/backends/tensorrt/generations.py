@@ -60,9 +60,13 @@ RTX = Product(
 _PRODUCTS: Mapping[ProductName, Product] = {product.name: product for product in (TENSORRT, RTX)}
 
 
+_OWN_KERNELS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
+_ALL_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN", *_OWN_KERNELS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generation(Target):
-    """A TensorRT generation and the features of its builder.
+    """A TensorRT generation and the features of its builder; by default those of TensorRT 11.
 
     - ``generation``: 8, 10 or 11, of its parser and API
     - ``flag_types``: the ONNX element types that it has a builder flag for, unless it is strongly typed
@@ -79,22 +83,20 @@ class Generation(Target):
     product: Product = field(default=TENSORRT, repr=False)
     flag_types: tuple[str, ...] = ()
     quantized_types: tuple[str, ...] = ("int8",)
-    strip_plan: bool
-    progress: bool
-    sharing_preview: bool
-    explicit_batch_flag: bool
-    needs_strong_flag: bool
-    same_cc: bool
+    strip_plan: bool = True
+    progress: bool = True
+    sharing_preview: bool = False
+    explicit_batch_flag: bool = False
+    needs_strong_flag: bool = False
+    same_cc: bool = True
     ampere_plus: bool = True
     version_compatible: bool = True
     timing_cache: bool = True
-    tactic_sources: tuple[str, ...]
+    tactic_sources: tuple[str, ...] = _OWN_KERNELS
     compute_capabilities: tuple[str, ...] = ()
     default_capabilities: tuple[str, ...] = ()
 
 
-_OWN_KERNELS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
-_ALL_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN", *_OWN_KERNELS)
 _GENERATIONS = (
     Generation(
         name="8",
@@ -112,7 +114,6 @@ _GENERATIONS = (
         progress=False,
         sharing_preview=True,
         explicit_batch_flag=True,
-        needs_strong_flag=False,
         same_cc=False,
         tactic_sources=_ALL_KERNELS,
     ),
@@ -127,12 +128,7 @@ _GENERATIONS = (
         quantized_types=("int8", "float8_e4m3fn"),
         bf16=True,
         int64=True,
-        strip_plan=True,
-        progress=True,
-        sharing_preview=False,
-        explicit_batch_flag=False,
         needs_strong_flag=True,
-        same_cc=True,
         tactic_sources=_ALL_KERNELS,
     ),
     Generation(
@@ -145,13 +141,6 @@ _GENERATIONS = (
         quantized_types=("int8", "float8_e4m3fn"),
         bf16=True,
         int64=True,
-        strip_plan=True,
-        progress=True,
-        sharing_preview=False,
-        explicit_batch_flag=False,
-        needs_strong_flag=False,
-        same_cc=True,
-        tactic_sources=_OWN_KERNELS,
     ),
     Generation(
         name="rtx",
@@ -164,16 +153,10 @@ _GENERATIONS = (
         strongly_typed=True,
         bf16=True,
         int64=True,
-        strip_plan=True,
-        progress=True,
-        sharing_preview=False,
-        explicit_batch_flag=False,
-        needs_strong_flag=False,
         same_cc=False,
         ampere_plus=False,
         version_compatible=False,
         timing_cache=False,
-        tactic_sources=_OWN_KERNELS,
         compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"),
         default_capabilities=("8.0", "8.6", "8.9", "12.0", "12.1"),
     ),

@@ -15,6 +15,7 @@ from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.backends.tensorrt.generations import ProductName, product_named
 from adaptrt.errors import AdaptrtError, EngineError, printable
+from adaptrt.json_text import formatted_json
 from adaptrt.report import Link, PassRecord, PatchRecord
 from adaptrt.report_versions import upgrade_links
 from adaptrt.specs import BuildOptions, ModelSpec
@@ -88,7 +89,7 @@ class Manifest:
         return f"{_sm(self.capability)} ({self.gpu})"
 
     def to_json(self) -> str:
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return formatted_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:

@@ -1,4 +1,4 @@
-"""The engine's entry in a report, and the conversion's entry in an engine's manifest."""
+"""The engine's entry in a report."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adaptrt.backends.tensorrt.generations import product_named
-from adaptrt.backends.tensorrt.manifest import Manifest, find_manifest, manifest_path, matching_manifest
-from adaptrt.backends.tensorrt.rebuild import rebuild_command
+from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path, matching_manifest
 from adaptrt.quantities import duration, file_size
-from adaptrt.report import Report
-from adaptrt.specs.backend_parts import BuildOrigin
 from adaptrt.specs.backends import Built
 
 
@@ -38,7 +35,7 @@ class EngineRecord:
     product: str = "TensorRT"
 
 
-def built_of(plan: Path, suffix: str = ".engine") -> Built:
+def built_of(plan: Path, suffix: str) -> Built:
     """An engine with its manifest, if it has one; ``suffix`` is the file suffix of these engines."""
     manifest = matching_manifest(plan)
     if manifest is None:  # a plugin built it
@@ -51,26 +48,6 @@ def built_of(plan: Path, suffix: str = ".engine") -> Built:
         layers=manifest.precision_report.layers,
         messages=[str(note) for note in manifest.messages],
     )
-
-
-def origin_of(plan: Path) -> BuildOrigin | None:
-    """What the manifest says about the build."""
-    manifest = matching_manifest(plan)
-    if manifest is None:
-        return None
-    return BuildOrigin(
-        onnx=manifest.onnx,
-        precision=manifest.precision,
-        options=manifest.options,
-        keep_fp32=tuple(manifest.keep_fp32),
-        onnx_sha256=manifest.onnx_sha256,
-    )
-
-
-def layers_of(plan: Path) -> list[tuple[str, str]] | None:
-    """The layers of the precision report."""
-    manifest = matching_manifest(plan)
-    return None if manifest is None else [(one.name, one.precision) for one in manifest.precision_report.table]
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -91,35 +68,6 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "note": found.note,
     }
     return {title: text for title, text in facts.items() if text}
-
-
-def manifests_of(plan: Path) -> list[Path]:
-    """The manifest beside a plan, if there is one and it describes this plan."""
-    return [] if matching_manifest(plan) is None else [manifest_path(plan)]
-
-
-def complete_manifest(plan: Path, onnx: str, float32: str, report: Report) -> None:
-    """Add the facts known only to the conversion to the manifest beside a plan, if there is one.
-
-    ``onnx`` is the final name of the file that the engine was built from, ``float32`` that of the float32 graph.
-    """
-    manifest = find_manifest(plan)
-    if manifest is None:
-        return
-    manifest.onnx = onnx
-    manifest.rebuild = rebuild_command(
-        float32,
-        manifest.spec,
-        manifest.precision,
-        manifest.keep_fp32,
-        manifest.options,
-        product_named(manifest.product),
-    )
-    manifest.adapter, manifest.source, manifest.command = report.adapter, report.source, report.command
-    manifest.plugins = dict(report.plugins)
-    manifest.patches, manifest.passes = list(report.patches), list(report.passes)
-    manifest.checks = list(report.links)
-    manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def engine_record(manifest: Manifest) -> EngineRecord:

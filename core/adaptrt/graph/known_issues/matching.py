@@ -10,6 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from adaptrt.graph.known_issues.issues import Issue, known_issues
+from adaptrt.onnxfile.operators import operator_name
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,20 @@ def _begins(issue: Issue, node: ir.Node) -> bool:
 
 
 def _chain(node: ir.Node, chain: Sequence[str]) -> bool:
-    if _operator(node) != chain[0]:
+    if operator_name(node.domain, node.op_type) != chain[0]:
         return False
     readers = [user for value in node.outputs for user in value.consumers()]
     return len(chain) == 1 or any(_chain(reader, chain[1:]) for reader in readers)
-
-
-def _operator(node: ir.Node) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _reads(node: ir.Node, wanted: str) -> bool:
     operator, _, condition = wanted.partition(":")
     name, _, value = condition.partition("=")
     makers = [maker for one in node.inputs if one is not None and (maker := one.producer()) is not None]
-    return any(_operator(maker) == operator and (not name or _attribute(maker, name, value)) for maker in makers)
+    return any(
+        operator_name(maker.domain, maker.op_type) == operator and (not name or _attribute(maker, name, value))
+        for maker in makers
+    )
 
 
 def _attribute(node: ir.Node, name: str, wanted: str) -> bool:

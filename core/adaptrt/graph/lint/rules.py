@@ -13,6 +13,7 @@ from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.operators import refusal
 from adaptrt.graph.lint.raw_outputs import raw_outputs
 from adaptrt.graph.model_file import node_name
+from adaptrt.onnxfile.operators import STANDARD, operator_name
 from adaptrt.report import Severity
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.targets import Target
@@ -190,8 +191,8 @@ def hits(graph: Graph) -> Iterator[Hit]:
         if value.dtype == ir.DataType.INT64 and not graph.target.int64:
             yield Hit("int64", "", detail=f"TensorRT 8 treats input {value.name} as int32", severity="info")
     for node in graph.nodes:
-        name = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        if node.domain not in ("", "ai.onnx"):
+        name = operator_name(node.domain, node.op_type)
+        if node.domain not in STANDARD:
             yield Hit("custom-operator", name, node)
             continue
         refused = refusal(name, graph.target)

@@ -1,7 +1,9 @@
 """Core's own graph passes."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx_ir as ir
 
 from adaptrt.contributions import PASS_ORDER, GraphPass
 from adaptrt.graph.passes.clean import (
@@ -24,53 +26,19 @@ def standard_passes(
     For a target that supports opsets only up to 17, a pass that lowers the opset is added.
     """
     passes = [
-        GraphPass(
-            name="fold",
-            order=PASS_ORDER["fold"],
-            run=fold_constants,
-            reason="computes expressions that depend on no input",
-        ),
-        GraphPass(
-            name="clean",
-            order=PASS_ORDER["clean"],
-            run=drop_redundant,
-            reason="merges equal constants and equal nodes, removes unused nodes",
-        ),
-        GraphPass(
-            name="gather",
-            order=PASS_ORDER["gather"],
-            run=make_gathers_positive,
-            reason="TensorRT has returned wrong results for negative indices",
-        ),
-        GraphPass(
-            name="shapes",
-            order=PASS_ORDER["shapes"],
-            run=infer_output_shapes,
-            reason="sets known sizes of outputs",
-        ),
-        GraphPass(
-            name="names",
-            order=PASS_ORDER["names"],
-            run=name_nodes,
-            reason="keeps node names the same between conversions",
-        ),
+        _core_pass("fold", fold_constants, "computes expressions that depend on no input"),
+        _core_pass("clean", drop_redundant, "merges equal constants and equal nodes, removes unused nodes"),
+        _core_pass("gather", make_gathers_positive, "TensorRT has returned wrong results for negative indices"),
+        _core_pass("shapes", infer_output_shapes, "sets known sizes of outputs"),
+        _core_pass("names", name_nodes, "keeps node names the same between conversions"),
     ]
     if with_onnxsim:
-        passes.append(
-            GraphPass(
-                name="simplify",
-                order=PASS_ORDER["simplify"],
-                run=functools.partial(simplify, shapes=shapes),
-                reason="simplifies shape arithmetic that folding leaves",
-            )
-        )
+        run = functools.partial(simplify, shapes=shapes)
+        passes.append(_core_pass("simplify", run, "simplifies shape arithmetic that folding leaves"))
     if target is not None and target.newest_opset <= OPSET:
-        passes.append(
-            GraphPass(
-                name="opset17",
-                order=PASS_ORDER["opset17"],
-                run=lower_opset,
-                reason="TensorRT 8 misreads operators of opsets above 17",
-            )
-        )
+        passes.append(_core_pass("opset17", lower_opset, "TensorRT 8 misreads operators of opsets above 17"))
     return passes
+
+
+def _core_pass(name: str, run: Callable[[ir.Model], ir.Model | None], reason: str) -> GraphPass:
+    return GraphPass(name=name, order=PASS_ORDER[name], run=run, reason=reason)

@@ -13,6 +13,8 @@ import onnx_ir as ir
 import onnxscript.optimizer
 from onnx_ir.passes import common
 
+from adaptrt.graph.model_file import add_constant
+
 SMALL_CONSTANT = 1024  # elements
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 """The key under which dynamo writes the modules that a node comes from; TorchScript writes them into its name."""
@@ -82,12 +84,8 @@ def make_gathers_positive(model: ir.Model) -> None:
         numbered = (f"{base}_{count}" for count in itertools.count(1))
         name = next(name for name in itertools.chain([base], numbered) if name not in taken)
         taken.add(name)
-        positive = ir.tensor((array + (array < 0) * size).astype(array.dtype), name=name)
-        value = ir.Value(
-            name=name, const_value=positive, shape=ir.Shape(array.shape), type=ir.TensorType(positive.dtype)
-        )
-        model.graph.initializers[name] = value
-        node.replace_input_with(1, value)
+        positive = (array + (array < 0) * size).astype(array.dtype)
+        node.replace_input_with(1, add_constant(model, name, positive))
     common.RemoveUnusedNodesPass()(model)
 
 

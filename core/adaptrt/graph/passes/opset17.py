@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 from adaptrt.errors import GraphError
 from adaptrt.graph.model_file import add_constant, check_model, graph_of
 from adaptrt.onnxfile.files import OnnxFiles
+from adaptrt.onnxfile.operators import STANDARD
 
 OPSET = 17
 _NEWEST = 20
@@ -36,7 +37,7 @@ def lower_opset(model: ir.Model) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     problems = []
     for node in list(model.graph.all_nodes()):
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in STANDARD:
             continue
         problem = _lower(model, node)
         if problem:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptrt.pipeline.public_call import public_call
-from adaptrt.pipeline.request_values import StrPath, path_of, paths_of, texts_of
+from adaptrt.pipeline.request_values import StrPath, origin_of, path_of, paths_of, shapes_of
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.bench.records import Benchmark
@@ -47,24 +47,19 @@ def bench(
     from adaptrt.pipeline.bench.records import Peak
     from adaptrt.pipeline.bench.request import BenchRequest
     from adaptrt.pipeline.bench.run import run_bench
-    from adaptrt.pipeline.reference import Origin
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
     from adaptrt.specs.backends import OpenOptions
 
-    given = None if source is None else os.fspath(source)
-    origin = Origin.named(adapter, given, path_of(weights), dict(options or {}), trust_checkpoint)
     return run_bench(
         BenchRequest(
             files=tuple(os.fspath(file) for file in files),
             batches=(batch,) if isinstance(batch, int) else tuple(batch),
             threads=(threads,) if isinstance(threads, int) else tuple(threads),
             image=path_of(image),
-            shapes=ShapeRequest(shapes=parse_shapes(texts_of(shape))),
+            shapes=shapes_of(shape),
             seconds=seconds,
             turns=turns,
             cuda_graphs=cuda_graphs,
-            origin=origin,
+            origin=origin_of(adapter, source, weights, options, trust_checkpoint),
             gpu_peak=None if gpu_peak is None else Peak(gpu_peak[0] * 1e12, gpu_peak[1] * 1e9, "gpu_peak"),
             options=OpenOptions(
                 device=device,

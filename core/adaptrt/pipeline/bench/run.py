@@ -14,6 +14,7 @@ from adaptrt.pipeline.bench.hardware import GpuSensors, measure_cpu_peak, sensor
 from adaptrt.pipeline.bench.records import Benchmark, Peak, Row, compared
 from adaptrt.pipeline.bench.request import BenchRequest
 from adaptrt.pipeline.bench.turns import Call, Times, in_turns
+from adaptrt.quantities import counted
 from adaptrt.specs.precisions import PRECISIONS, precision_named
 from adaptrt.specs.runners import CallsOnDevice, MeasuresPeak
 
@@ -218,7 +219,7 @@ class _Bench:
 
 
 def _cell(batch: int, threads: int) -> str:
-    return f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"batch {batch}, {counted(threads, 'thread')}"
 
 
 def _few_threads() -> str:

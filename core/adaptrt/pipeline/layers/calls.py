@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.public_call import public_call
-from adaptrt.pipeline.request_values import StrPath, path_of, paths_of, texts_of, words_of
+from adaptrt.pipeline.request_values import (
+    StrPath,
+    origin_of,
+    path_of,
+    paths_of,
+    shapes_of,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.clean import Cleaned
@@ -47,13 +54,8 @@ def compare(
     """
     from adaptrt.pipeline.layers.compare import compare as run
     from adaptrt.pipeline.layers.request import CompareRequest, InputRequest
-    from adaptrt.pipeline.reference import Origin
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
     from adaptrt.specs.backends import OpenOptions
 
-    given = None if source is None else os.fspath(source)
-    origin = Origin.named(adapter, given, path_of(weights), dict(options or {}), trust_checkpoint)
     return run(
         CompareRequest(
             files=tuple(os.fspath(file) for file in files),
@@ -63,9 +65,9 @@ def compare(
                 file=path_of(inputs),
                 samples=samples,
                 seed=seed,
-                shapes=ShapeRequest(shapes=parse_shapes(texts_of(shape))),
+                shapes=shapes_of(shape),
             ),
-            origin=origin,
+            origin=origin_of(adapter, source, weights, options, trust_checkpoint),
             onnx=path_of(onnx),
             precision=precision,
             at_once=at_once,
@@ -98,8 +100,6 @@ def clean(
     from adaptrt.pipeline.clean import CleanRequest
     from adaptrt.pipeline.clean import clean as run
     from adaptrt.pipeline.layers.request import InputRequest
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
 
     return run(
         CleanRequest(
@@ -107,9 +107,7 @@ def clean(
             output=Path(output),
             simplify=simplify,
             target=None if target is None else str(target),
-            inputs=InputRequest(
-                image=path_of(image), samples=3, shapes=ShapeRequest(shapes=parse_shapes(texts_of(shape)))
-            ),
+            inputs=InputRequest(image=path_of(image), samples=3, shapes=shapes_of(shape)),
             custom_ops=paths_of(custom_ops),
         )
     )

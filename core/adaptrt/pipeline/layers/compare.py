@@ -18,10 +18,8 @@ from adaptrt.pipeline.layers.request import ALL, BISECT, EAGER, CompareRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
 from adaptrt.pipeline.layers.search import bisect
 from adaptrt.pipeline.layers.subjects import (
-    BuiltSubject,
     EagerSubject,
     GraphSubject,
-    OnnxSubject,
     ResultsSubject,
     Subject,
     open_file,
@@ -36,8 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.graph.tensors import GraphTensor
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 Progress = Callable[[str, int, int], None]
 CHUNK = 64  # tensors of an ONNX file that are in memory at a time
@@ -56,8 +53,7 @@ def compare(request: CompareRequest, progress: Progress = lambda *_: None) -> La
                 "None of the files has a graph that defines the order of its tensors.",
                 hint="Add an ONNX file: adaptrt compare A.json best.onnx",
             )
-        outline = graph.outline if isinstance(graph, OnnxSubject) else OnnxFiles().outline(_source(graph))
-        spec = spec_for(outline, request.inputs)
+        spec = spec_for(graph.outline, request.inputs)
         samples, described = input_samples(request.inputs, spec)
         if any(isinstance(one, ResultsSubject) for one in subjects) and request.inputs.file is None:
             raise UsageError(
@@ -83,11 +79,6 @@ def compare(request: CompareRequest, progress: Progress = lambda *_: None) -> La
 
             write_results(request.save_results, kept)
     return found
-
-
-def _source(subject: GraphSubject) -> Path:
-    assert isinstance(subject, BuiltSubject)
-    return subject.source
 
 
 def _open(request: CompareRequest, workdir: Path) -> list[Subject]:

@@ -15,7 +15,7 @@ from adaptrt.errors import ModelError, UsageError, in_shell
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
-from adaptrt.pipeline.layers.subjects import BuiltSubject, OnnxSubject, open_file
+from adaptrt.pipeline.layers.subjects import open_file
 from adaptrt.report import SourceLocation
 from adaptrt.specs.backend_parts import ShowsLayers
 from adaptrt.specs.backends import OpenOptions, fitting_options
@@ -254,8 +254,7 @@ def _take_layers(nodes: Mapping[str, DrawnNode], layers: Sequence[tuple[str, str
 def _take_times(
     nodes: Mapping[str, DrawnNode], subject: GraphSubject, request: DrawingRequest, drawing: Drawing
 ) -> None:
-    source = subject.outline if isinstance(subject, OnnxSubject) else OnnxFiles().outline(_source(subject))
-    samples, described = input_samples(request.inputs, spec_for(source, request.inputs))
+    samples, described = input_samples(request.inputs, spec_for(subject.outline, request.inputs))
     backend = require_backend(request.file)
     with closing(backend.open(request.file, fitting_options(backend, request.options))) as runner:
         if not isinstance(runner, TimesLayers):
@@ -305,8 +304,3 @@ def _pair_of(subject: GraphSubject, pairs: Sequence[PairComparison], path: Path)
         f"{path.name} compares {compared}, not {title}.",
         hint=f"Compare it: adaptrt compare best.onnx {in_shell(subject.path)} --json > {in_shell(path)}",
     )
-
-
-def _source(subject: GraphSubject) -> Path:
-    assert isinstance(subject, BuiltSubject)
-    return subject.source

@@ -22,7 +22,7 @@ from adaptrt.store.workspace import written_aside
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 _KIND = "polygraphy_class"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from adaptrt.json_text import formatted_json
 from adaptrt.report import SourceLocation
 from adaptrt.specs.versions import entries
 
@@ -85,9 +86,7 @@ class LayerComparison:
 
     def to_json(self) -> str:
         """As JSON, in which a value that is infinite or NaN is ``null``."""
-        import msgspec
-
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return formatted_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> LayerComparison:

@@ -15,7 +15,7 @@ from adaptrt.errors import OutputError, UsageError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
-from adaptrt.pipeline.layers.subjects import BuiltSubject, OnnxSubject, open_file
+from adaptrt.pipeline.layers.subjects import open_file
 from adaptrt.pipeline.output import output_error, require_folder, require_no_input
 from adaptrt.specs.backends import OpenOptions
 from adaptrt.store.model_files import require_backend, require_model_file
@@ -60,9 +60,7 @@ def run(request: RunRequest) -> Tensors:
             request.file, backend, request.options, Path(folder), files, request.onnx, request.precision
         )
         with closing(subject):
-            source = subject.source if isinstance(subject, BuiltSubject) else request.file
-            outline = subject.outline if isinstance(subject, OnnxSubject) else files.outline(source)
-            samples, described = input_samples(request.inputs, spec_for(outline, request.inputs))
+            samples, described = input_samples(request.inputs, spec_for(subject.outline, request.inputs))
             subject.samples = renamed(samples, subject.inputs)
             names = list(subject.outputs)
             if request.outputs:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.pipeline.layers.polygraphy import read_inputs
 from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.verification.samples import sample_shapes
+from adaptrt.quantities import counted
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.onnxfile.reader import OnnxFile
     from adaptrt.specs import ModelSpec
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 def spec_for(file: OnnxFile, request: InputRequest) -> ModelSpec:
@@ -44,7 +42,7 @@ def input_samples(request: InputRequest, spec: ModelSpec) -> tuple[list[Arrays],
     if request.image is not None:
         return samples, f"{request.image}{f' and {request.samples - 1} variations' if request.samples > 1 else ''}"
     kind = "image-like noise" if spec.image is not None else "random values"
-    return samples, f"{kind}, {request.samples} {'sample' if request.samples == 1 else 'samples'}"
+    return samples, f"{kind}, {counted(request.samples, 'sample')}"
 
 
 def _checked(given: Arrays, spec: ModelSpec, request: InputRequest) -> Arrays:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from adaptrt.graph.tensors import GraphTensor
     from adaptrt.onnxfile.reader import OnnxFile
     from adaptrt.specs.runners import FileRunner
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 
@@ -66,6 +65,7 @@ class GraphSubject(Subject):
 
     path: Path
     inputs: list[str]
+    outline: OnnxFile  # of the ONNX file, or of the one that the file was built from
 
     @property
     @abstractmethod
@@ -76,8 +76,12 @@ class GraphSubject(Subject):
     def graph(self) -> ir.Model: ...
 
     @property
-    @abstractmethod
-    def spec(self) -> ModelSpec | None: ...
+    def spec(self) -> ModelSpec | None:
+        return self.outline.spec
+
+    @property
+    def outputs(self) -> list[str]:
+        return [tensor.name for tensor in self.outline.outputs]
 
 
 class OnnxSubject(GraphSubject):
@@ -88,17 +92,9 @@ class OnnxSubject(GraphSubject):
         self._options, self._workdir, self._files = options, workdir, files
         self._open: tuple[tuple[str, ...], FileRunner] | None = None
         self._count = 0
-        self.outline: OnnxFile = files.outline(path)
+        self.outline = files.outline(path)
         self.precision = precision_of(self.outline)
         self.inputs = [tensor.name for tensor in self.outline.inputs]
-
-    @property
-    def spec(self) -> ModelSpec | None:
-        return self.outline.spec
-
-    @property
-    def outputs(self) -> list[str]:
-        return [tensor.name for tensor in self.outline.outputs]
 
     @property
     def notes(self) -> list[str]:
@@ -168,23 +164,10 @@ class BuiltSubject(GraphSubject):
         self.path, self.title, self._backend, self._onnx = path, path.name, backend, onnx
         self._origin, self._options, self._workdir = origin, options, workdir
         self.precision = precision_named(origin.precision)
-        self.inputs = onnx.inputs
+        self.inputs, self.outline = onnx.inputs, onnx.outline
         self._file: FileRunner | None = None
         self._probe: tuple[tuple[str, ...], FileRunner] | None = None
         self.doubt = ""
-
-    @property
-    def source(self) -> Path:
-        """The ONNX file that it was built from."""
-        return self._onnx.path
-
-    @property
-    def spec(self) -> ModelSpec | None:
-        return self._onnx.spec
-
-    @property
-    def outputs(self) -> list[str]:
-        return self._onnx.outputs
 
     @property
     def graph(self) -> ir.Model:
@@ -228,7 +211,7 @@ class BuiltSubject(GraphSubject):
         if spec is None:
             from adaptrt.onnxfile.graph_spec import spec_of_graph
 
-            spec = spec_of_graph(self._onnx.outline)
+            spec = spec_of_graph(self.outline)
         built = self._backend.build(
             BackendRequest(
                 onnx_path=path,

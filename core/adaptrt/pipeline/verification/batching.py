@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,15 @@ from adaptrt.specs import ModelSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptrt.specs.tensors import Arrays
+
 
 def smallest_batch(spec: ModelSpec) -> int:
     axes = spec.inputs[0].dims if spec.inputs else ()  # a non-image model may have no inputs or axes
     return axes[0].min if axes else 1
 
 
-def fill_batch(samples: Sequence[Mapping[str, NDArray[Any]]], smallest: int) -> Mapping[str, NDArray[Any]]:
+def fill_batch(samples: Sequence[Arrays], smallest: int) -> Arrays:
     """Join samples of batch 1 to one batch of at least ``smallest`` rows, padded with the last sample."""
     filled = [*samples, *[samples[-1]] * (smallest - len(samples))]
     if len(filled) == 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,9 @@ from adaptrt.pipeline.links import OTHER_EXPORTER
 from adaptrt.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.pipeline.verification.samples import Sample
-
-    Arrays = Mapping[str, NDArray[Any]]
-    Run = Callable[[Arrays], Arrays]
+    from adaptrt.specs.tensors import Arrays
+    from adaptrt.verify.batch_invariance import Run
 
 
 def naming_frozen_sizes(run: Run, spec: ModelSpec) -> Run:

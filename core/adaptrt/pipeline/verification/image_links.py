@@ -39,21 +39,18 @@ def names_check(expected: Any, spec: ModelSpec) -> Check | None:
     names = names_of(expected)
     if not names or names == spec.labels or sorted(names) != sorted(spec.labels):
         return None
-    pairs = list(zip_longest(names, spec.labels))
-    same = sum(theirs == ours for theirs, ours in pairs)
-    number = next(index for index, (theirs, ours) in enumerate(pairs) if theirs != ours)
-    theirs, ours = pairs[number]
+    same = sum(theirs == ours for theirs, ours in zip(names, spec.labels, strict=True))
     return Check(
         name="class names",
         unit="share",
-        value=same / len(pairs),
+        value=same / len(names),
         limit=1.0,
         passed=False,
         reason="the same names, in the same order",
         samples=1,
         higher_is_better=True,
         kind="metric",
-        detail=f"Class {number} is {theirs!r} in the framework and {ours!r} in the spec",
+        detail=f"C{_first_difference(names, spec.labels)[1:]}",
     )
 
 
@@ -67,10 +64,10 @@ def names_of(expected: Any) -> tuple[str, ...]:
     return tuple(map(str, getattr(expected, "names", ())))
 
 
-def _other_names(theirs: Sequence[str], ours: Sequence[str]) -> str:
+def _first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
     pairs = zip_longest(theirs, ours)
     number, (their, our) = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
-    return f"class {number} is {their!r} in the framework and {our!r} in the spec: compare the labels"
+    return f"class {number} is {their!r} in the framework and {our!r} in the spec"
 
 
 @dataclass(kw_only=True)
@@ -109,7 +106,7 @@ class ImageLinks:
             names = None if named else names_check(expected, spec)
             theirs = names_of(expected)
             if names is None and theirs and spec.labels and theirs != spec.labels and not named:
-                job.warn(_other_names(theirs, spec.labels))
+                job.warn(f"{_first_difference(theirs, spec.labels)}: compare the labels")
             hint = _OTHER_ORDER if names is not None and all(check.passed for check in found.checks) else None
             found.checks += [names] if names is not None else []
             found.record(job.report.link(0), hint=hint)

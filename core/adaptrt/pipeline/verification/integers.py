@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from adaptrt.specs import ModelSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 _LARGEST = 999  # for an input that is not an index: enough to tell rounding down from rounding towards zero
 

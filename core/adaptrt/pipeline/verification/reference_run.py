@@ -12,6 +12,7 @@ from adaptrt.pipeline import links
 from adaptrt.pipeline.names import name_outputs
 from adaptrt.pipeline.verification.sample_run import SampleRun
 from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.quantities import listed
 from adaptrt.report import Finding
 from adaptrt.request import nearest_shape
 from adaptrt.specs import ModelSpec
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
     from adaptrt.export.eager import EagerRunner
     from adaptrt.export.state import Fingerprint
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 _TRIES = 20  # of a model that draws random numbers and gave the same twice
@@ -126,9 +126,8 @@ def require_untouched(
 
     found = modified(before, after, written, exporting=exporting)
     if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise PatchError(
-            f"The model was modified {where}, outside of patches: {', '.join(found[:3])}{more}.",
+            f"The model was modified {where}, outside of patches: {listed(found)}.",
             hint="Return a FunctionPatch, ModulePatch or SwitchPatch from the hook patches instead: these are undone, and "
             "link 1 checks their effect.",
         )
@@ -157,13 +156,12 @@ def _random_numbers(parts: Sequence[str]) -> Finding:
 
 
 def _state_written(parts: Sequence[str]) -> Finding:
-    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
     return Finding(
         rule="state-written",
         severity="warning",
         operator="",
         count=len(parts),
-        message=f"forward() modifies {', '.join(parts[:3])}{more} on every call: if the outputs depend on that, the file keeps "
+        message=f"forward() modifies {listed(parts)} on every call: if the outputs depend on that, the file keeps "
         "the value from the export",
         advice="remove the state from forward(), or make it an input and an output",
     )

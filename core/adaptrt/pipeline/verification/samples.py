@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import ModelError
 from adaptrt.specs import Dim, InputSpec, ModelSpec, Shape
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from adaptrt.specs.tensors import Arrays
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -25,18 +25,23 @@ class Sample:
     that are rounded differently (by a seed). These take ``given``: ``inputs`` as the reference has them, which differ if the file
     normalizes images itself (``normalized``)."""
 
-    inputs: Mapping[str, NDArray[Any]]
-    reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    again: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
-    rounded: Callable[[Mapping[str, NDArray[Any]], int], Mapping[str, NDArray[Any]]] | None = None
-    normalized: Mapping[str, NDArray[Any]] | None = None
+    inputs: Arrays
+    reference: Arrays = field(default_factory=dict)
+    again: Callable[[Arrays], Arrays] | None = None
+    rounded: Callable[[Arrays, int], Arrays] | None = None
+    normalized: Arrays | None = None
 
     @property
-    def given(self) -> Mapping[str, NDArray[Any]]:
+    def given(self) -> Arrays:
         return self.inputs if self.normalized is None else self.normalized
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the inputs, by name."""
+        return {name: array.shape for name, array in self.inputs.items()}
 
-def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0, title: str = "The model") -> None:
+
+def require_numbers(outputs: Arrays, seed: int = 0, title: str = "The model") -> None:
     """Reject a reference with NaN, or with an output without any finite number: it cannot be compared meaningfully.
 
     ``seed`` is that of the sample, ``title`` that of the reference.

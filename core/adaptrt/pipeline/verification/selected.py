@@ -3,7 +3,7 @@ sets instead of compared element by element."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +17,11 @@ from adaptrt.specs.decoders import decoder_of
 from adaptrt.vision.decoders.efficient_nms import CONVERGED
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.contributions import Metric
     from adaptrt.pipeline.verification.samples import Sample
     from adaptrt.report import Check
     from adaptrt.specs.runners import Runner
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 def is_selected(spec: ModelSpec) -> bool:
@@ -70,13 +67,12 @@ def check_selected(
     if links.found_nothing([one for pair in pairs for one in pair], task):
         return [], [], "; ".join([*notes, "no detections in any sample: pass an --image, or lower --set conf"])
     checks = _compare(metrics, pairs, spec)
-    first = {name: array.shape for name, array in samples[0].inputs.items()}
-    alike = [sample for sample in samples if {name: array.shape for name, array in sample.inputs.items()} == first]
+    alike = [sample for sample in samples if sample.shapes == samples[0].shapes]
     axis, rows = batch_axis(spec), len(next(iter(samples[0].inputs.values())))
     size = min(axis.max // rows, len(alike))
     if not batches or size < 2 or not axis.dynamic or len(spec.inputs) > 1:
         return checks, [], "; ".join(notes)
-    joined = {name: np.concatenate([sample.inputs[name] for sample in alike[:size]]) for name in first}
+    joined = {name: np.concatenate([sample.inputs[name] for sample in alike[:size]]) for name in samples[0].inputs}
     reference = {
         name: np.concatenate([sample.reference[name] for sample in alike[:size]]) for name in alike[0].reference
     }

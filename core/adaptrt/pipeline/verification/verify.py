@@ -171,12 +171,7 @@ def check_batch_invariance(
         spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name not in whole))
         if not spec.outputs:
             return [], note
-    first = {name: array.shape for name, array in samples[0].inputs.items()}
-    alike = [
-        index
-        for index, sample in enumerate(samples)
-        if {name: array.shape for name, array in sample.inputs.items()} == first
-    ]
+    alike = [index for index, sample in enumerate(samples) if sample.shapes == samples[0].shapes]
     alike_samples = [samples[index] for index in alike]
     inputs = [sample.inputs for sample in alike_samples]
     axis = batch_axis(spec)

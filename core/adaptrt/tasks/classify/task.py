@@ -80,8 +80,7 @@ class Classify(Task[Classification]):
         if format != "csv":
             yield from super().export(format, found)
             return
-        rows = [[str(one.path), *row] for one in found for row in self.tabulate(one.prediction)[1]]
-        yield "predictions.csv", csv_file(["image", *COLUMNS], rows)
+        yield "predictions.csv", csv_file(found, COLUMNS, lambda prediction: self.tabulate(prediction)[1])
 
     def tabulate(self, prediction: Classification) -> tuple[list[str], list[list[Any]]]:
         rows = [

@@ -58,6 +58,20 @@ def match_overlaps(
 
 
 Match = Callable[[Any, Any, float], list[tuple[int, int]]]
+MATCHED = 0.5  # IoU from which on two boxes are the same object, of which more is then compared
+
+
+def mean_of_matched(
+    values: Callable[[Any, Any], list[float]], *, name: str, task: str, reason: str, minimum: float
+) -> Metric:
+    """The mean of ``values(expected, actual)``, one for each pair of objects that match, over all images; ``None`` without a pair."""
+
+    def compute(reference: Sequence[Any], converted: Sequence[Any]) -> float | None:
+        pairs = zip(reference, converted, strict=True)
+        found = [value for expected, actual in pairs for value in values(expected, actual)]
+        return float(np.mean(found)) if found else None
+
+    return Metric(name=name, task=task, reason=reason, compute=compute, minimum=minimum)
 
 
 def matched_boxes(
@@ -149,14 +163,24 @@ def decoder_threshold(spec: ModelSpec) -> float:
 
 def describe_agreement(expected: Detections, actual: Detections) -> str:
     """Differences from the reference boxes as numbers, since a hundredth of a pixel is not visible."""
-    pairs = match_boxes(expected, actual, 0.5)
+    return describe_pairs(expected, actual, match_boxes(expected, actual, MATCHED), (expected.boxes, actual.boxes))
+
+
+def describe_pairs(
+    expected: Detections,
+    actual: Detections,
+    pairs: Sequence[tuple[int, int]],
+    positions: tuple[NDArray[np.float32], NDArray[np.float32]],
+    what: str = "",
+) -> str:
+    """How close the ``positions`` of both sides are, in pixels, and the scores."""
     if not pairs:
         return "no boxes to match" if not len(expected) and not len(actual) else "no box has a match"
     left, right = map(list, zip(*pairs, strict=True))
-    apart = float(np.abs(expected.boxes[left] - actual.boxes[right]).max())
+    apart = float(np.abs(positions[0][left] - positions[1][right]).max())
     scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
     # records round boxes to a thousandth of a pixel and scores to a millionth
     return (
         f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a match, "
-        f"within {digits(max(apart, 0.001), 2)} px and {max(scores, 1e-6):.1g} of its score"
+        f"{what}within {digits(max(apart, 0.001), 2)} px and {max(scores, 1e-6):.1g} of its score"
     )

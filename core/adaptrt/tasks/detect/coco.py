@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.quantities import listed
 from adaptrt.specs.tasks import Dataset, Example
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def match_categories(
     ids = [by_name.get(plain_name(label)) for label in labels]
     if labels and all(number is not None for number in ids):
         others = [str(category["name"]) for category in categories if int(category["id"]) not in ids]
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        notes = [f"not among the model's classes, skipped: {', '.join(others[:5])}{more}"] if others else []
+        notes = [f"not among the model's classes, skipped: {listed(others, 5)}"] if others else []
         return tuple(number for number in ids if number is not None), tuple(labels), notes
     ordered = sorted(categories, key=lambda category: int(category["id"]))
     if len(ordered) == len(labels) or not labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from adaptrt.predictions import Detections
     from adaptrt.specs import ModelSpec
+
+D = TypeVar("D", bound="Detections")
 
 LOWEST = 0.001
 """The score above which boxes count: mAP needs all of them, but the number must be bounded."""
@@ -183,7 +185,31 @@ def _limits(spec: ModelSpec) -> list[str]:
     ]
 
 
-class BoxScoring(Scoring["Detections"]):
+class ObjectScoring(Scoring[D], Generic[D]):
+    """Of every task that finds objects."""
+
+    def answer(self, prediction: D) -> Any:
+        """The confidently detected classes and their counts, ignoring boxes."""
+        return tuple(sorted(prediction.labels[prediction.scores > _CONFIDENT].tolist()))
+
+    def params(self, spec: ModelSpec) -> dict[str, Any]:
+        decoder = decoder_of(spec)
+        return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
+
+
+class CocoScoring(ObjectScoring[D], Generic[D]):
+    """By faster-coco-eval."""
+
+    def require(self) -> None:
+        try:
+            import faster_coco_eval  # noqa: F401
+        except ImportError as error:
+            raise DependencyError(
+                "Computing mAP requires faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'"
+            ) from error
+
+
+class BoxScoring(CocoScoring["Detections"]):
     """COCO annotations, Ultralytics' text files, or PASCAL VOC's XML files."""
 
     layout = "a COCO annotation file (.json) or its folder, with --images as the folder of the images; Ultralytics' data.yaml; or VOC's folder, or a list in its ImageSets/Main"
@@ -195,19 +221,3 @@ class BoxScoring(Scoring["Detections"]):
 
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> BoxScores:
         return BoxScores(dataset.context)
-
-    def answer(self, prediction: Detections) -> Any:
-        """The confidently detected classes and their counts, ignoring boxes."""
-        return tuple(sorted(prediction.labels[prediction.scores > _CONFIDENT].tolist()))
-
-    def params(self, spec: ModelSpec) -> dict[str, Any]:
-        decoder = decoder_of(spec)
-        return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
-
-    def require(self) -> None:
-        try:
-            import faster_coco_eval  # noqa: F401
-        except ImportError as error:
-            raise DependencyError(
-                "Computing mAP requires faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'"
-            ) from error

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.predictions import Detections
 from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
-from adaptrt.tasks.detect.exports import coco_file, yolo_files
 from adaptrt.tasks.detect.scoring import BoxScoring
 from adaptrt.tasks.objects import ObjectTask, read_boxes
 
 if TYPE_CHECKING:
     from adaptrt.contributions import Metric
     from adaptrt.specs import ModelSpec, Precision
-    from adaptrt.specs.tasks import Found
     from adaptrt.vision.images import ImageArray
 
 # corners this near are the same box, however small it is, in any precision
@@ -37,16 +35,6 @@ class Detect(ObjectTask[Detections]):
 
     def read_record(self, record: Mapping[str, Any]) -> Detections:
         return read_boxes(record)
-
-    def export_object_files(
-        self,
-        format: str,  # noqa: A002
-        found: Sequence[Found[Detections]],
-    ) -> Iterator[tuple[str, bytes]]:
-        if format == "coco":
-            yield "predictions.json", coco_file(found, self)
-        else:
-            yield from yolo_files(found)
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         iou, score = precision.limits.get("box_iou", 0.75), precision.limits.get("score", 0.1)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptrt.quantities import digits
-from adaptrt.tasks.detect.agreement import match_overlaps
+from adaptrt.tasks.detect.agreement import MATCHED, describe_pairs, match_overlaps
 from adaptrt.vision.rotated import rotated_iou
 
 if TYPE_CHECKING:
@@ -26,13 +25,5 @@ def match_rotated(first: RotatedDetections, second: RotatedDetections, iou: floa
 
 
 def describe_rotated(expected: RotatedDetections, actual: RotatedDetections) -> str:
-    pairs = match_rotated(expected, actual, 0.5)
-    if not pairs:
-        return "no boxes to match" if not len(expected) and not len(actual) else "no box has a match"
-    left, right = map(list, zip(*pairs, strict=True))
-    apart = float(np.abs(expected.polygons[left] - actual.polygons[right]).max())
-    scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
-    return (
-        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a match, "
-        f"corners within {digits(max(apart, 0.001), 2)} px and {max(scores, 1e-6):.1g} of its score"
-    )
+    pairs = match_rotated(expected, actual, MATCHED)
+    return describe_pairs(expected, actual, pairs, (expected.polygons, actual.polygons), "corners ")

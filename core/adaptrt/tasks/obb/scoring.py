@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.specs.tasks import Dataset, Scoring
+from adaptrt.specs.tasks import Dataset
 from adaptrt.tasks.detect.average_precision import area_under_curve
-from adaptrt.tasks.detect.scoring import BoxScoring
+from adaptrt.tasks.detect.scoring import ObjectScoring
 from adaptrt.tasks.obb.agreement import rotated_of
 from adaptrt.tasks.obb.dataset import LAYOUT, RotatedTruth, read_rotated
 from adaptrt.vision.rotated import rotated_iou
@@ -110,7 +110,7 @@ def _boxes(polygons: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array(boxes, np.float32).reshape(-1, 5)
 
 
-class RotatedScoring(Scoring["RotatedDetections"]):
+class RotatedScoring(ObjectScoring["RotatedDetections"]):
     """Label files beside the images."""
 
     layout = f"a folder: {LAYOUT}"
@@ -120,9 +120,3 @@ class RotatedScoring(Scoring["RotatedDetections"]):
 
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> RotatedScores:
         return RotatedScores(spec.labels)
-
-    def answer(self, prediction: RotatedDetections) -> Any:
-        return BoxScoring().answer(prediction)
-
-    def params(self, spec: ModelSpec) -> dict[str, Any]:
-        return BoxScoring().params(spec)

@@ -11,7 +11,6 @@ from adaptrt.errors import ModelError
 from adaptrt.predictions import RotatedDetections
 from adaptrt.tasks.arrays import malformed_array
 from adaptrt.tasks.detect.agreement import decoder_threshold, matched_boxes
-from adaptrt.tasks.detect.exports import yolo_files
 from adaptrt.tasks.obb.agreement import describe_rotated, match_rotated, rotated_of
 from adaptrt.tasks.obb.scoring import RotatedScoring
 from adaptrt.tasks.objects import ObjectTask, folder_name, read_boxes
@@ -56,17 +55,13 @@ class RotatedBoxes(ObjectTask[RotatedDetections]):
             raise ModelError(f"A record has {len(found)} boxes but {len(rotated)} rotated boxes.")
         return RotatedDetections(found.boxes, found.scores, found.labels, found.names, rotated)
 
-    def export_object_files(
-        self,
-        format: str,  # noqa: A002
-        found: Sequence[Found[RotatedDetections]],
-    ) -> Iterator[tuple[str, bytes]]:
-        """``dota``: a file for each class, ``Task1_ship.txt``, as its evaluation reads them; ``txt``: four corners in
-        place of the box, as Ultralytics writes them."""
-        if format == "dota":
-            yield from _dota_files(found)
-        else:
-            yield from yolo_files(found, _corners)
+    def export(self, format: str, found: Sequence[Found[RotatedDetections]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        """``dota``: a file for each class, ``Task1_ship.txt``, as its evaluation reads them."""
+        yield from _dota_files(found) if format == "dota" else super().export(format, found)
+
+    def label_numbers(self, prediction: RotatedDetections, index: int, size: tuple[int, int]) -> list[float]:
+        """Four corners in place of the box, as Ultralytics writes them."""
+        return [float(value) for value in (prediction.polygons[index] / np.array([size[1], size[0]])).ravel()]
 
     def supervision_data(self, prediction: RotatedDetections) -> dict[str, Any]:
         return {"xyxyxyxy": prediction.polygons}
@@ -98,10 +93,6 @@ class RotatedBoxes(ObjectTask[RotatedDetections]):
 
 def _numbers(box: Any) -> list[float]:
     return [*(round(float(value), 3) for value in box[:4]), round(float(box[4]), 6)]
-
-
-def _corners(prediction: RotatedDetections, index: int, size: tuple[int, int]) -> list[float]:
-    return [float(value) for value in (prediction.polygons[index] / np.array([size[1], size[0]])).ravel()]
 
 
 def _dota_files(found: Sequence[Found[RotatedDetections]]) -> Iterator[tuple[str, bytes]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError
-from adaptrt.specs.tasks import Dataset, Scoring
+from adaptrt.specs.tasks import Dataset
 from adaptrt.tasks.detect.coco import read_coco
-from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
+from adaptrt.tasks.detect.scoring import BoxScores, CocoScoring
 from adaptrt.tasks.detect.yolo_dataset import SUFFIXES, box_entry, read_yolo
 from adaptrt.tasks.pose.similarity import sigmas
 
@@ -53,7 +53,7 @@ class KeypointScores(BoxScores):
         return self.class_precisions()
 
 
-class KeypointScoring(Scoring["Poses"]):
+class KeypointScoring(CocoScoring["Poses"]):
     """COCO annotations with keypoints, or Ultralytics' text files with them."""
 
     layout = "a COCO annotation file (.json) with keypoints, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml with kpt_shape, whose label files have a class, a box and keypoints per line"
@@ -78,15 +78,6 @@ class KeypointScoring(Scoring["Poses"]):
 
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> KeypointScores:
         return KeypointScores(dataset.context)
-
-    def answer(self, prediction: Poses) -> Any:
-        return BoxScoring().answer(prediction)
-
-    def params(self, spec: ModelSpec) -> dict[str, Any]:
-        return BoxScoring().params(spec)
-
-    def require(self) -> None:
-        BoxScoring().require()
 
 
 def keypoint_entry(values: Sequence[float], size: tuple[int, int], document: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptrt.contributions import Metric
 from adaptrt.quantities import digits
-from adaptrt.tasks.detect.agreement import describe_object, match_boxes, shortened
+from adaptrt.tasks.detect.agreement import MATCHED, describe_object, match_boxes, mean_of_matched, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from adaptrt.predictions import Poses
 
 MAX_DISTANCE = 0.02  # of keypoints in float32, relative to the size of their object
-MATCHED = 0.5  # IoU of the boxes from which on keypoints are compared
 _COCO = (26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89)
 
 
@@ -43,20 +42,11 @@ def keypoint_similarity(expected: Poses, actual: Poses) -> list[float]:
 
 def mean_similarity(minimum: float) -> Metric:
     """The mean OKS of objects whose boxes have a match."""
-
-    def compute(reference: Sequence[Poses], converted: Sequence[Poses]) -> float | None:
-        values = [
-            value
-            for expected, actual in zip(reference, converted, strict=True)
-            for value in keypoint_similarity(expected, actual)
-        ]
-        return float(np.mean(values)) if values else None
-
-    return Metric(
+    return mean_of_matched(
+        keypoint_similarity,
         name="OKS of matched objects",
         task="pose",
         reason="same keypoints, at the same positions",
-        compute=compute,
         minimum=minimum,
     )
 

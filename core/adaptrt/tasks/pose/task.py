@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from adaptrt.errors import ModelError
 from adaptrt.predictions import Poses
 from adaptrt.tasks.arrays import malformed_array
 from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
-from adaptrt.tasks.detect.exports import box_numbers, coco_file, yolo_files
 from adaptrt.tasks.objects import ObjectTask, read_boxes
 from adaptrt.tasks.pose.scoring import KeypointScoring
 from adaptrt.tasks.pose.similarity import MAX_DISTANCE, describe_keypoints, matched_keypoints, mean_similarity
@@ -20,7 +19,6 @@ from adaptrt.tasks.records import array_of
 if TYPE_CHECKING:
     from adaptrt.contributions import Metric
     from adaptrt.specs import ModelSpec, Precision
-    from adaptrt.specs.tasks import Found
     from adaptrt.vision.images import ImageArray
 
 
@@ -62,16 +60,10 @@ class Pose(ObjectTask[Poses]):
         skeleton = tuple((int(first), int(second)) for first, second in pairs)
         return Poses(found.boxes, found.scores, found.labels, found.names, keypoints, skeleton)
 
-    def export_object_files(
-        self,
-        format: str,  # noqa: A002
-        found: Sequence[Found[Poses]],
-    ) -> Iterator[tuple[str, bytes]]:
-        """``txt``: keypoints behind the box, as Ultralytics writes them."""
-        if format == "coco":
-            yield "predictions.json", coco_file(found, self)
-        else:
-            yield from yolo_files(found, _numbers)
+    def label_numbers(self, prediction: Poses, index: int, size: tuple[int, int]) -> list[float]:
+        """Keypoints behind the box, as Ultralytics writes them."""
+        points = prediction.points[index] / np.array([size[1], size[0], 1], np.float64)
+        return [*super().label_numbers(prediction, index, size), *map(float, points.ravel())]
 
     def coco_object(self, prediction: Poses, index: int) -> dict[str, Any]:
         return {"keypoints": [value for point in _rounded(prediction, index) for value in point]}
@@ -122,14 +114,6 @@ class Pose(ObjectTask[Poses]):
 
 def _rounded(prediction: Poses, index: int) -> list[list[float]]:
     return [[round(float(x), 3), round(float(y), 3), round(float(seen), 6)] for x, y, seen in prediction.points[index]]
-
-
-def _numbers(prediction: Poses, index: int, size: tuple[int, int]) -> list[float]:
-    scale = np.array([size[1], size[0], 1], np.float64)
-    return [
-        *box_numbers(prediction, index, size),
-        *(float(value) for value in (prediction.points[index] / scale).ravel()),
-    ]
 
 
 TASK = Pose()

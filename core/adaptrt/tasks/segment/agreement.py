@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from adaptrt.contributions import Metric
-from adaptrt.tasks.detect.agreement import describe_object, match_boxes, shortened
+from adaptrt.tasks.detect.agreement import MATCHED, describe_object, match_boxes, mean_of_matched, shortened
 
 if TYPE_CHECKING:
     from adaptrt.predictions import Mask, Segments
 
 LEAST_IOU = 0.8  # of the masks of one object, in float32
-MATCHED = 0.5  # IoU of the boxes from which on masks are compared
 
 
 def mask_iou(first: Mask, second: Mask) -> float:
@@ -42,20 +39,11 @@ def matched_mask_ious(expected: Segments, actual: Segments) -> list[float]:
 
 def mean_mask_iou(minimum: float) -> Metric:
     """The mean IoU of the masks of objects whose boxes have a match."""
-
-    def compute(reference: Sequence[Segments], converted: Sequence[Segments]) -> float | None:
-        ious = [
-            iou
-            for expected, actual in zip(reference, converted, strict=True)
-            for iou in matched_mask_ious(expected, actual)
-        ]
-        return float(np.mean(ious)) if ious else None
-
-    return Metric(
+    return mean_of_matched(
+        matched_mask_ious,
         name="mask IoU of matched objects",
         task="segment",
         reason="each object covers the same pixels",
-        compute=compute,
         minimum=minimum,
     )
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError
-from adaptrt.specs.tasks import Dataset, Scoring
+from adaptrt.specs.tasks import Dataset
 from adaptrt.tasks.detect.coco import read_coco
-from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
+from adaptrt.tasks.detect.scoring import BoxScores, CocoScoring
 from adaptrt.tasks.detect.yolo_dataset import SUFFIXES, box_entry, read_yolo
 from adaptrt.tasks.segment.rle import coco_mask
 
@@ -46,7 +46,7 @@ class MaskScores(BoxScores):
         return self.class_precisions()
 
 
-class MaskScoring(Scoring["Segments"]):
+class MaskScoring(CocoScoring["Segments"]):
     """COCO annotations with masks, or Ultralytics' text files with polygons."""
 
     layout = "a COCO annotation file (.json) with masks, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml, whose label files have a class and a polygon per line"
@@ -62,15 +62,6 @@ class MaskScoring(Scoring["Segments"]):
 
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> MaskScores:
         return MaskScores(dataset.context)
-
-    def answer(self, prediction: Segments) -> Any:
-        return BoxScoring().answer(prediction)
-
-    def params(self, spec: ModelSpec) -> dict[str, Any]:
-        return BoxScoring().params(spec)
-
-    def require(self) -> None:
-        BoxScoring().require()
 
 
 def polygon_entry(values: Sequence[float], size: tuple[int, int], document: Mapping[str, Any]) -> dict[str, Any]:

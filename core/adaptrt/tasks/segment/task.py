@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.predictions import Mask, Segments
 from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
-from adaptrt.tasks.detect.exports import coco_file, yolo_files
 from adaptrt.tasks.objects import ObjectTask, read_boxes
 from adaptrt.tasks.segment.agreement import LEAST_IOU, describe_masks, matched_masks, mean_mask_iou
 from adaptrt.tasks.segment.records import record_masks, segments_from
@@ -19,7 +18,6 @@ from adaptrt.tasks.segment.scoring import MaskScoring
 if TYPE_CHECKING:
     from adaptrt.contributions import Metric
     from adaptrt.specs import ModelSpec, Precision
-    from adaptrt.specs.tasks import Found
     from adaptrt.vision.images import ImageArray
 
 
@@ -49,23 +47,23 @@ class Segment(ObjectTask[Segments]):
     def read_record(self, record: Mapping[str, Any]) -> Segments:
         return segments_from(record, read_boxes(record))
 
-    def export_object_files(
-        self,
-        format: str,  # noqa: A002
-        found: Sequence[Found[Segments]],
-    ) -> Iterator[tuple[str, bytes]]:
-        """``txt``: an outline in place of the box, as Ultralytics writes it."""
-        if format == "coco":
-            yield "predictions.json", coco_file(found, self)
-        else:
-            yield from yolo_files(found, _outline)
+    def label_numbers(self, prediction: Segments, index: int, size: tuple[int, int]) -> list[float]:
+        """x and y along the outline of the largest part of its mask in place of the box, as Ultralytics writes it."""
+        from adaptrt.vision.opencv import cv2
+
+        mask = prediction.masks[index]
+        contours, _ = cv2.findContours(
+            np.ascontiguousarray(mask.bitmap, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        )
+        if not contours:
+            return []
+        points = max(contours, key=len).reshape(-1, 2) + np.array([mask.left, mask.top])
+        return [float(value) for value in (points / np.array([size[1], size[0]])).ravel()]
 
     def coco_object(self, prediction: Segments, index: int) -> dict[str, Any]:
         return {"segmentation": coco_mask(prediction.masks[index], prediction.size)}
 
     def supervision_masks(self, prediction: Segments) -> Any:
-        import numpy as np
-
         masks = [mask.in_image(prediction.size) for mask in prediction.masks]
         return np.stack(masks) if masks else np.zeros((0, *prediction.size), np.bool_)
 
@@ -108,22 +106,6 @@ def _is_inside(mask: Mask, size: tuple[int, int]) -> bool:
         return False
     (height, width), (top, left) = bitmap.shape, (mask.top, mask.left)
     return bool(0 <= top <= top + height <= size[0] and 0 <= left <= left + width <= size[1])
-
-
-def _outline(prediction: Segments, index: int, size: tuple[int, int]) -> list[float]:
-    """x and y along the outline of the largest part of a mask, as parts of the image's sides."""
-    import numpy as np
-
-    from adaptrt.vision.opencv import cv2
-
-    mask = prediction.masks[index]
-    contours, _ = cv2.findContours(
-        np.ascontiguousarray(mask.bitmap, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    if not contours:
-        return []
-    points = max(contours, key=len).reshape(-1, 2) + np.array([mask.left, mask.top])
-    return [float(value) for value in (points / np.array([size[1], size[0]])).ravel()]
 
 
 TASK = Segment()

@@ -74,8 +74,7 @@ class Semantic(Task[SemanticMap]):
             for one in found:
                 yield f"{one.name}.png", _png(one.prediction)
         elif format == "csv":
-            rows = [[str(one.path), *row] for one in found for row in self.tabulate(one.prediction)[1]]
-            yield "predictions.csv", csv_file(["image", *COLUMNS], rows)
+            yield "predictions.csv", csv_file(found, COLUMNS, lambda prediction: self.tabulate(prediction)[1])
         else:
             yield from super().export(format, found)
 

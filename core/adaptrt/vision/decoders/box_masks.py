@@ -7,7 +7,7 @@ masks are resized to their boxes as in mmdet and detectron2: linear interpolatio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from adaptrt.vision.decoders.params import check_fraction
 from adaptrt.vision.pasted_masks import paste
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
     Floats = NDArray[np.float32]
 
@@ -48,9 +49,7 @@ class BoxMasksParams(EfficientNmsParams):
         check_fraction("mask_threshold", self.mask_threshold)
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     found = efficient_nms.read(outputs, metas, spec)
     masks = outputs.get(MASKS)
     if masks is None:
@@ -61,9 +60,7 @@ def read(
     return {**found, "masks": masks}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec, params: BoxMasksParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, spec: ModelSpec, params: BoxMasksParams) -> Candidates:
     found = efficient_nms.candidates(outputs, meta, spec, params)
     extras = {"masks": outputs["masks"][: len(found)], "whole": found.boxes}
     return Candidates(found.boxes, found.scores, found.labels, extras)
@@ -84,7 +81,7 @@ def whole_boxes(found: Candidates, meta: ImageMeta) -> NDArray[np.float32]:
     return boxes
 
 
-def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, _outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     threshold = mask_threshold(spec)
     masks = tuple(
         paste(mask.astype(np.float32, copy=False), box, meta.original_size, threshold)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 _OUTPUTS = ("boxes", "scores")
 
@@ -54,9 +55,7 @@ class BoxScoresParams(DetectionParams):
         return default if self.min_size is None else self.min_size
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     names = _names({name: array.shape for name, array in outputs.items()})
     for name in names:
         check_batch(name, outputs[name], metas)
@@ -72,9 +71,7 @@ def read(
     return {"boxes": boxes, "scores": scores}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: BoxScoresParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: BoxScoresParams) -> Candidates:
     indices, labels = selected(outputs["scores"], params)
     boxes = outputs["boxes"][indices].astype(np.float32, copy=False)
     return Candidates(boxes, outputs["scores"][indices, labels].astype(np.float32, copy=False), labels)

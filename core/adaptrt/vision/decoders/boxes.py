@@ -6,42 +6,27 @@ input pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch
-from adaptrt.vision.decoders.params import DetectionParams
+from adaptrt.vision.decoders.outputs import check_batch, require_labels
+from adaptrt.vision.decoders.params import UnsuppressedParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 _OUTPUTS = ("scores", "labels", "boxes")
 
 
-@dataclass(frozen=True)
-class BoxesParams(DetectionParams):
-    """Selection of the boxes that the model returns.
-
-    - ``iou``: IoU threshold of NMS, 0 to 1; default: no NMS
-    - ``agnostic``: with ``iou``, apply NMS across classes instead of within each class
-    """
-
-    iou: float | None = None
-
-
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     names = _OUTPUTS if all(name in outputs for name in _OUTPUTS) else tuple(outputs)
     if len(names) != 3:
         raise ModelError(
@@ -55,17 +40,11 @@ def read(
         raise ModelError(f"Decoder 'boxes' expects scores [B, Q], labels [B, Q] and boxes [B, Q, 4]; got {shapes}.")
     if labels.dtype.kind not in "iu":
         raise ModelError(f"Output {names[1]!r} contains class indices and must be an integer type; got {labels.dtype}.")
-    if spec.labels and labels.size and not 0 <= labels.min() <= labels.max() < len(spec.labels):
-        raise ModelError(
-            f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
-            hint="Specify one label per class.",
-        )
+    require_labels(labels, spec)
     return {"scores": scores, "labels": labels, "boxes": boxes}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, _params: BoxesParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, _params: UnsuppressedParams) -> Candidates:
     return Candidates(
         outputs["boxes"].astype(np.float32, copy=False),
         outputs["scores"].astype(np.float32, copy=False),
@@ -73,4 +52,4 @@ def candidates(
     )
 
 
-decoder = Decoder("boxes", BoxesParams, FromCandidates(read, candidates))
+decoder = Decoder("boxes", UnsuppressedParams, FromCandidates(read, candidates))

@@ -6,7 +6,7 @@ those of one image to boxes, scores and labels. Filtering, NMS and mapping to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.specs import ModelSpec
-
-    Outputs = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 
 @dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make
@@ -40,7 +39,7 @@ class Candidates:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
-    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    extras: Arrays = field(default_factory=dict)
     mapped: bool = False
 
     def __len__(self) -> int:
@@ -58,7 +57,7 @@ class Candidates:
         return Candidates(boxes_to_original(self.boxes, meta), self.scores, self.labels, self.extras, mapped=True)
 
 
-def detections(found: Candidates, outputs: Outputs, meta: ImageMeta, spec: ModelSpec) -> Detections:  # noqa: ARG001
+def detections(found: Candidates, outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Detections:  # noqa: ARG001
     """The selected candidates as ``Detections``, without extras."""
     return Detections(found.boxes, found.scores, found.labels.astype(np.int64, copy=False), spec.labels)
 
@@ -84,16 +83,16 @@ class FromCandidates:
       They are those of ``candidates``; without ``predict``, ``prepare`` and ``suppress``, several images are then decoded at once
     """
 
-    read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
-    candidates: Callable[[Outputs, ImageMeta, ModelSpec, Any], Candidates]
-    predict: Callable[[Candidates, Outputs, ImageMeta, ModelSpec], Any] = detections
+    read: Callable[[Arrays, Sequence[ImageMeta], ModelSpec], Arrays]
+    candidates: Callable[[Arrays, ImageMeta, ModelSpec, Any], Candidates]
+    predict: Callable[[Candidates, Arrays, ImageMeta, ModelSpec], Any] = detections
     prepare: Callable[[Candidates, ImageMeta, Any], Candidates] | None = None
     class_offset: float | None = CLASS_OFFSET
     suppress: Suppress | None = None
     layout: Callable[[ModelSpec], BoxLayout | None] | None = None
     selected: bool = False
     sized: bool = False
-    batched: Callable[[Outputs, ModelSpec, Any], tuple[Candidates, NDArray[np.intp]]] | None = None
+    batched: Callable[[Arrays, ModelSpec, Any], tuple[Candidates, NDArray[np.intp]]] | None = None
 
     @property
     def task(self) -> str:
@@ -108,7 +107,7 @@ class FromCandidates:
         )
 
     def __call__(
-        self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
+        self, outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
     ) -> list[Any]:
         batch, selection = self.read(outputs, metas, spec), self.selection(spec, params)
         if len(metas) != 1 and self.at_once and self.batched is not None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.predictions import Classification, ImageMeta
 from adaptrt.specs.decoders import Decoder
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.params import check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,9 @@ class ClassifyParams:
 
 
 def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassifyParams
+    outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassifyParams
 ) -> list[Classification]:
-    name, raw = first_output(outputs, "classify")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "classify", metas)
     if raw.ndim < 2 or any(size != 1 for size in raw.shape[2:]):
         raise ModelError(f"Decoder 'classify' expects [B, K]; output {name!r} is {list(raw.shape)}.")
     scores: NDArray[np.float32] = raw.reshape(len(raw), -1).astype(np.float32, copy=False)  # [B, K]

@@ -15,16 +15,13 @@ from adaptrt.specs.spec_cache import SpecCache
 from adaptrt.specs.tasks import Task, task_named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
     from adaptrt.predictions import ImageMeta, Predictions
     from adaptrt.specs import ModelSpec
     from adaptrt.specs.decoders import Decoder
+    from adaptrt.specs.tensors import Arrays
 
 
-def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
+def decode(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
     """One prediction per image of the batch; the raw values if the spec has no decoder.
 
     A ``PluginError`` names the decoder and its distribution if it fails or returns anything else.

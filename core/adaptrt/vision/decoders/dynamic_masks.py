@@ -12,27 +12,28 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.options import fill_options
-from adaptrt.predictions import Mask, Segments
+from adaptrt.predictions import Segments
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders import box_scores
 from adaptrt.vision.decoders.box_scores import BoxScoresParams
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch
-from adaptrt.vision.decoders.yolo_segment import linear_resize
+from adaptrt.vision.decoders.outputs import check_batch, require_outputs
+from adaptrt.vision.enlarged_masks import enlarged_mask, linear_resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
     Floats = NDArray[np.float32]
 
@@ -70,14 +71,8 @@ class DynamicMasksParams(BoxScoresParams):
         return list(itertools.pairwise(sizes))
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
-    missing = [name for name in ("boxes", "scores", "kernels", "mask_features") if name not in outputs]
-    if missing:
-        raise ModelError(
-            f"Decoder 'dynamic_masks' expects outputs {', '.join(missing)}; this model has {', '.join(outputs) or 'no outputs'}."
-        )
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
+    require_outputs(outputs, ("boxes", "scores", "kernels", "mask_features"), "dynamic_masks")
     found = box_scores.read({name: outputs[name] for name in ("boxes", "scores")}, metas, spec)
     kernels, features = outputs["kernels"], outputs["mask_features"]
     check_batch("kernels", kernels, metas)
@@ -90,9 +85,7 @@ def read(
     return {**found, "kernels": kernels, "mask_features": features}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: DynamicMasksParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, _spec: ModelSpec, params: DynamicMasksParams) -> Candidates:
     kernels = outputs["kernels"]
     expected = sum(before * after + after for before, after in params.widths(len(outputs["mask_features"])))
     if kernels.shape[1] != expected:
@@ -124,14 +117,14 @@ def _points(size: tuple[int, int], strides: tuple[int, ...], offset: float) -> F
     return np.concatenate(levels)
 
 
-def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     params = fill_options(DynamicMasksParams, dict(spec.decoder.params) if spec.decoder else {})
     features = outputs["mask_features"].astype(np.float32, copy=False)
     size = (int(features.shape[1]), int(features.shape[2]))
     down, across = _enlargements(meta, size, params.strides[0])
     level = np.float32(math.log(params.mask_threshold / (1 - params.mask_threshold)))
     masks = tuple(
-        _cropped(mask_logits(kernel, point, features, params) - level, down, across)
+        enlarged_mask(mask_logits(kernel, point, features, params) - level, down, across)[0]
         for kernel, point in zip(found.extras["kernels"], found.extras["points"], strict=True)
     )
     labels = found.labels.astype(np.int64, copy=False)
@@ -157,24 +150,6 @@ def mask_logits(kernel: Floats, point: Floats, features: Floats, params: Dynamic
         weight, bias = weight + before * after, bias + after
     found: Floats = values.reshape(height, width)
     return found
-
-
-def _cropped(logits: Floats, down: Floats, across: Floats) -> Mask:
-    """The mask where logits, enlarged to the image, are above 0; only the part that can be is computed."""
-    above = logits > 0
-    rows, columns = (reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
-    bitmap = down[rows] @ logits @ across[columns].T > 0
-    if not bitmap.any():
-        return Mask(np.zeros((0, 0), np.bool_), 0, 0)
-    used = [np.flatnonzero(bitmap.any(axis)) for axis in (1, 0)]
-    (top, bottom), (left, right) = ((int(found[0]), int(found[-1]) + 1) for found in used)
-    return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top)
-
-
-def reached(matrix: Floats, cells: NDArray[np.bool_]) -> slice:
-    """The pixels to which one of ``cells`` contributes, and those between them."""
-    pixels = np.flatnonzero(matrix[:, cells].any(axis=1))
-    return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else slice(0, 0)
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,16 +16,17 @@ import numpy as np
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.outputs import check_batch, require_labels
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 SCHEMAS = (
     ("num_dets", "det_boxes", "det_scores", "det_classes"),
@@ -64,15 +65,11 @@ def schema_of(names: Sequence[str]) -> tuple[str, ...] | None:
     return next((schema for schema in SCHEMAS if set(schema) <= set(names)), None)
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     return read_rows(outputs, metas, spec.decoder.name if spec.decoder else "efficient_nms")
 
 
-def read_rows(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], decoder: str, width: int = 4
-) -> Mapping[str, NDArray[Any]]:
+def read_rows(outputs: Arrays, metas: Sequence[ImageMeta], decoder: str, width: int = 4) -> Arrays:
     """``count``, ``boxes``, ``scores`` and ``labels``, by whichever names; ``width``: how many numbers a box has."""
     schema = schema_of(list(outputs))
     if schema is None:
@@ -97,9 +94,7 @@ def read_rows(
     return {**found, "count": count.reshape(-1, 1)}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams) -> Candidates:
     count = int(outputs["count"][0])
     scores = outputs["scores"]
     if not 0 <= count <= len(scores):
@@ -111,9 +106,7 @@ def candidates(
     )
 
 
-def batched(
-    outputs: Mapping[str, NDArray[Any]], spec: ModelSpec, _params: EfficientNmsParams
-) -> tuple[Candidates, NDArray[np.intp]]:
+def batched(outputs: Arrays, spec: ModelSpec, _params: EfficientNmsParams) -> tuple[Candidates, NDArray[np.intp]]:
     counts, scores = outputs["count"].astype(np.int64), outputs["scores"]  # [B, 1], [B, M]
     most = scores.shape[1]
     for count in counts[(counts < 0) | (counts > most)].tolist()[:1]:
@@ -125,7 +118,7 @@ def batched(
     return Candidates(boxes, found, labels), image
 
 
-def rows_like(outputs: Mapping[str, NDArray[Any]], name: str, decoder: str, scores: NDArray[Any]) -> NDArray[Any]:
+def rows_like(outputs: Arrays, name: str, decoder: str, scores: NDArray[Any]) -> NDArray[Any]:
     """An output [B, M, E] with as many rows as the scores."""
     rows = outputs.get(name)
     if rows is None:
@@ -137,16 +130,7 @@ def rows_like(outputs: Mapping[str, NDArray[Any]], name: str, decoder: str, scor
     return rows
 
 
-def require_labels(labels: NDArray[np.int64], spec: ModelSpec) -> None:
-    """Reject classes that the spec has no label for."""
-    if spec.labels and len(labels) and not 0 <= labels.min() <= labels.max() < len(spec.labels):
-        raise ModelError(
-            f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
-            hint="Specify one label per class.",
-        )
-
-
-def problems(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> list[str]:
+def problems(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> list[str]:
     """Images whose NMS stopped before its result was final, or that have padding which the graph does not know of."""
     found = []
     if CONVERGED in outputs:

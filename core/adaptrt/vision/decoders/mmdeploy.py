@@ -5,34 +5,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams, require_labels
-from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams
+from adaptrt.vision.decoders.outputs import check_batch, require_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
-
-    Outputs = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 OUTPUTS = ("dets", "labels")
 
 
-def read(outputs: Outputs, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Outputs:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Arrays:
     return read_rows(outputs, metas, "mmdeploy", width=5)
 
 
-def read_rows(outputs: Outputs, metas: Sequence[ImageMeta], decoder: str, *, width: int) -> Outputs:
+def read_rows(outputs: Arrays, metas: Sequence[ImageMeta], decoder: str, *, width: int) -> Arrays:
     """Both outputs, with ``width`` numbers in a row of ``dets``."""
     if not set(OUTPUTS) <= set(outputs):
         raise ModelError(f"Decoder {decoder!r} expects {' and '.join(OUTPUTS)}; this model has {', '.join(outputs)}.")
@@ -48,7 +47,7 @@ def read_rows(outputs: Outputs, metas: Sequence[ImageMeta], decoder: str, *, wid
     return {"dets": boxes, "labels": labels}
 
 
-def objects(outputs: Outputs, spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+def objects(outputs: Arrays, spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Rows and labels of one image without the padding, and their indices."""
     kept = np.flatnonzero(outputs["labels"] >= 0)
     labels = outputs["labels"][kept].astype(np.int64)
@@ -56,7 +55,7 @@ def objects(outputs: Outputs, spec: ModelSpec) -> tuple[NDArray[np.float32], NDA
     return outputs["dets"][kept].astype(np.float32, copy=False), labels, kept
 
 
-def candidates(outputs: Outputs, _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams) -> Candidates:
     rows, labels, kept = objects(outputs, spec)
     return Candidates(rows[:, :4], rows[:, 4], labels, {"row": kept})
 

@@ -5,7 +5,7 @@ Those of ``mmdeploy``, and ``masks`` [B, N, h, w]: probabilities, small ones of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,19 +19,18 @@ from adaptrt.vision.decoders.outputs import check_batch
 from adaptrt.vision.pasted_masks import paste
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 MASKS = "masks"
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     found, masks = mmdeploy.read(outputs, metas, spec), outputs.get(MASKS)
     if masks is None:
         raise ModelError(f"Decoder 'mmdeploy_masks' expects an output 'masks'; this model has {', '.join(outputs)}.")
@@ -41,15 +40,13 @@ def read(
     return {**found, "masks": masks}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec, params: BoxMasksParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, spec: ModelSpec, params: BoxMasksParams) -> Candidates:
     found = mmdeploy.candidates(outputs, meta, spec, params)
     extras = {"masks": outputs["masks"][found.extras["row"]], "whole": found.boxes}
     return Candidates(found.boxes, found.scores, found.labels, extras)
 
 
-def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, _outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     threshold = mask_threshold(spec)
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
     height, width = meta.original_size

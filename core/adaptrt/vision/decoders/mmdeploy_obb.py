@@ -6,7 +6,7 @@ negative in rows of padding.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders import mmdeploy, yolo_obb
@@ -14,21 +14,18 @@ from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
-    Outputs = Mapping[str, NDArray[Any]]
 
-
-def read(outputs: Outputs, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Outputs:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Arrays:
     return mmdeploy.read_rows(outputs, metas, "mmdeploy_obb", width=6)
 
 
-def candidates(outputs: Outputs, _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams) -> Candidates:
     rows, labels, _ = mmdeploy.objects(outputs, spec)
     return Candidates(yolo_obb.upright(rows[:, :5]), rows[:, 5], labels, {"rotated": rows[:, :5]})
 

@@ -6,7 +6,7 @@ angle of the width in radians.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders import efficient_nms, yolo_obb
@@ -14,21 +14,18 @@ from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
-    Outputs = Mapping[str, NDArray[Any]]
 
-
-def read(outputs: Outputs, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Outputs:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Arrays:
     return efficient_nms.read_rows(outputs, metas, "nms_obb", width=5)
 
 
-def candidates(outputs: Outputs, meta: ImageMeta, spec: ModelSpec, params: EfficientNmsParams) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, spec: ModelSpec, params: EfficientNmsParams) -> Candidates:
     found = efficient_nms.candidates(outputs, meta, spec, params)
     return Candidates(yolo_obb.upright(found.boxes), found.scores, found.labels, {"rotated": found.boxes})
 

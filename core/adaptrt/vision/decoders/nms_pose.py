@@ -7,7 +7,7 @@ one keypoint after another.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,14 +18,11 @@ from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams, rows_like
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
-
-    Outputs = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 KEYPOINTS = "det_keypoints"
 
@@ -46,7 +43,7 @@ class NmsPoseParams(EfficientNmsParams):
         yolo_pose.check_keypoints(self.keypoints, self.skeleton)
 
 
-def read(outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec) -> Outputs:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     found = efficient_nms.read_rows(outputs, metas, "nms_pose")
     points = rows_like(outputs, KEYPOINTS, "nms_pose", found["scores"])
     count, numbers = yolo_pose.params_of(spec).keypoints
@@ -59,7 +56,7 @@ def read(outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec) -> Outpu
     return {**found, "keypoints": points.reshape(*points.shape[:2], count, numbers)}
 
 
-def candidates(outputs: Outputs, meta: ImageMeta, spec: ModelSpec, params: NmsPoseParams) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, spec: ModelSpec, params: NmsPoseParams) -> Candidates:
     found = efficient_nms.candidates(outputs, meta, spec, params)
     points = outputs["keypoints"][: len(found)].astype(np.float32, copy=False)
     return Candidates(found.boxes, found.scores, found.labels, {"keypoints": points})

@@ -7,7 +7,7 @@ The outputs of ``efficient_nms``; ``det_coefficients`` [B, M, nm], the weights o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,14 +19,11 @@ from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams, rows_like
 from adaptrt.vision.decoders.outputs import check_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
-
-    Outputs = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 COEFFICIENTS = "det_coefficients"
 
@@ -41,7 +38,7 @@ class NmsSegmentParams(EfficientNmsParams):
     enlarge: Literal["logits", "probabilities"] = "logits"
 
 
-def read(outputs: Outputs, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Outputs:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Arrays:
     found = efficient_nms.read_rows(outputs, metas, "nms_segment")
     coefficients = rows_like(outputs, COEFFICIENTS, "nms_segment", found["scores"])
     for name, prototypes in outputs.items():
@@ -53,7 +50,7 @@ def read(outputs: Outputs, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Outp
     )
 
 
-def candidates(outputs: Outputs, meta: ImageMeta, spec: ModelSpec, params: NmsSegmentParams) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, spec: ModelSpec, params: NmsSegmentParams) -> Candidates:
     found = efficient_nms.candidates(outputs, meta, spec, params)
     coefficients = outputs["coefficients"][: len(found)].astype(np.float32, copy=False)
     return Candidates(found.boxes, found.scores, found.labels, {"coefficients": coefficients})

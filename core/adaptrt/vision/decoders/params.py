@@ -45,6 +45,17 @@ class DetectionParams:
         return {cls.RENAMED.get(name, name): value for name, value in params.items()}
 
 
+@dataclass(frozen=True)
+class UnsuppressedParams(DetectionParams):
+    """Selection of the boxes that the model returns.
+
+    - ``iou``: IoU threshold of NMS, 0 to 1; default: no NMS
+    - ``agnostic``: with ``iou``, apply NMS across classes instead of within each class
+    """
+
+    iou: float | None = None
+
+
 def check_fraction(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise UsageError(f"{name} must be between 0 and 1; got {value}.", hint=f"For example: --set {name}=0.5")

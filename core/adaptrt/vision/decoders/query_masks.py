@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,18 +17,18 @@ from adaptrt.errors import ModelError, UsageError
 from adaptrt.predictions import Mask, Segments
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.dynamic_masks import reached
-from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.outputs import check_batch, require_outputs
 from adaptrt.vision.decoders.params import DetectionParams, check_count
-from adaptrt.vision.decoders.yolo_segment import linear_resize
+from adaptrt.vision.enlarged_masks import enlarged_mask, linear_resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
     Floats = NDArray[np.float32]
 
@@ -58,14 +58,8 @@ class QueryMasksParams(DetectionParams):
         check_count("pairs", self.pairs)
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
-    missing = [name for name in ("scores", "masks") if name not in outputs]
-    if missing:
-        raise ModelError(
-            f"Decoder 'query_masks' expects outputs {', '.join(missing)}; this model has {', '.join(outputs) or 'no outputs'}."
-        )
+def read(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Arrays:
+    require_outputs(outputs, ("scores", "masks"), "query_masks")
     scores, masks = outputs["scores"], outputs["masks"]
     check_batch("scores", scores, metas)
     check_batch("masks", masks, metas)
@@ -77,9 +71,7 @@ def read(
     return {"scores": scores, "masks": masks}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: QueryMasksParams
-) -> Candidates:
+def candidates(outputs: Arrays, meta: ImageMeta, _spec: ModelSpec, params: QueryMasksParams) -> Candidates:
     scores = outputs["scores"].astype(np.float32, copy=False)
     classes = scores.shape[1]
     best = np.argsort(-scores.ravel(), kind="stable")[: params.pairs]
@@ -104,18 +96,9 @@ def candidates(
 
 
 def _object(logits: Floats, down: Floats, across: Floats) -> tuple[Mask, float]:
-    """The mask where logits, enlarged to the image, are above 0, and its mean probability; only the part that can be is computed."""
-    above = logits > 0
-    rows, columns = (reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
-    enlarged = down[rows] @ logits @ across[columns].T
-    bitmap = enlarged > 0
-    if not bitmap.any():
-        return Mask(np.zeros((0, 0), np.bool_), 0, 0), 0.0
-    inside = enlarged[bitmap]
-    mean = float((1 / (1 + np.exp(-inside))).sum() / (np.float32(len(inside)) + np.float32(1e-6)))
-    used = [np.flatnonzero(bitmap.any(axis)) for axis in (1, 0)]
-    (top, bottom), (left, right) = ((int(found[0]), int(found[-1]) + 1) for found in used)
-    return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top), mean
+    """The mask of a query, and its mean probability."""
+    mask, inside = enlarged_mask(logits, down, across)
+    return mask, float((1 / (1 + np.exp(-inside))).sum() / (np.float32(len(inside)) + np.float32(1e-6)))
 
 
 def _box(mask: Mask) -> tuple[int, int, int, int]:
@@ -136,7 +119,7 @@ def _enlargements(meta: ImageMeta, size: tuple[int, int]) -> tuple[Floats, Float
     return found[0], found[1]
 
 
-def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, _outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     labels = found.labels.astype(np.int64, copy=False)
     return Segments(found.boxes, found.scores, labels, spec.labels, tuple(found.extras["masks"]), meta.original_size)
 

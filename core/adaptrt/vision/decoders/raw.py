@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import ModelError
 from adaptrt.predictions import ImageMeta, Values
 from adaptrt.specs.decoders import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,7 @@ class RawParams:
     """None: nothing is decoded."""
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec, _params: RawParams
-) -> list[Values]:
+def decode(outputs: Arrays, metas: Sequence[ImageMeta], _spec: ModelSpec, _params: RawParams) -> list[Values]:
     """One ``Values`` per image; without images, one per sample."""
     samples = len(metas) or max((len(array) for array in outputs.values() if array.ndim), default=0)
     for name, array in outputs.items():

@@ -10,14 +10,15 @@ import numpy as np
 from adaptrt.errors import ModelError
 from adaptrt.predictions import ImageMeta, SemanticMap
 from adaptrt.specs.decoders import Decoder
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,8 @@ class SemanticParams:
     resize: Literal["linear", "nearest"] = "linear"
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: SemanticParams
-) -> list[SemanticMap]:
-    name, values = first_output(outputs, "semantic")
-    check_batch(name, values, metas)
+def decode(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec, params: SemanticParams) -> list[SemanticMap]:
+    name, values = first_output(outputs, "semantic", metas)
     if values.ndim == 4 and values.shape[1] == 1 and values.dtype.kind in "iub":
         values = values[:, 0]
     indices = values.ndim == 3 and values.dtype.kind in "iub"

@@ -5,7 +5,7 @@ One output, [B, 4 + nc, N]: center x, center y, width, height in input pixels, t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,30 +14,26 @@ from adaptrt.specs.decoders import Decoder
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.boxes import corners_from_centers
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
-    name, raw = first_output(outputs, "yolo")
-    check_batch(name, raw, metas)
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
+    name, raw = first_output(outputs, "yolo", metas)
     _check_shape(name, raw.shape, len(spec.labels))
     return {"raw": raw}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams) -> Candidates:
     raw = outputs["raw"]  # [4 + nc, N]
     rows, scores = raw.T, np.maximum.reduce(raw[4:])
     keep = scores > params.conf
@@ -50,9 +46,7 @@ def candidates(
     )
 
 
-def batched(
-    outputs: Mapping[str, NDArray[Any]], _spec: ModelSpec, params: DetectionParams
-) -> tuple[Candidates, NDArray[np.intp]]:
+def batched(outputs: Arrays, _spec: ModelSpec, params: DetectionParams) -> tuple[Candidates, NDArray[np.intp]]:
     raw = outputs["raw"]  # [B, 4 + nc, N]
     image, cell = (raw[:, 4:].max(axis=1) > params.conf).nonzero()
     rows = raw[image, :, cell].astype(np.float32, order="C")  # [n, 4 + nc]

@@ -6,7 +6,7 @@ The confidence of a class is objectness times its score.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,30 +14,26 @@ from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
-    name, raw = first_output(outputs, "yolo_anchor")
-    check_batch(name, raw, metas)
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
+    name, raw = first_output(outputs, "yolo_anchor", metas)
     _check_shape(name, raw.shape, len(spec.labels))
     return {"raw": raw}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams) -> Candidates:
     raw = outputs["raw"]  # [N, 5 + nc]
     # class scores are at most 1, so boxes whose objectness is below conf can be dropped first
     keep = np.flatnonzero(raw[:, 4] > params.conf)
@@ -45,9 +41,7 @@ def candidates(
     return best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5])
 
 
-def batched(
-    outputs: Mapping[str, NDArray[Any]], _spec: ModelSpec, params: DetectionParams
-) -> tuple[Candidates, NDArray[np.intp]]:
+def batched(outputs: Arrays, _spec: ModelSpec, params: DetectionParams) -> tuple[Candidates, NDArray[np.intp]]:
     raw = outputs["raw"]  # [B, N, 5 + nc]
     image, place = (raw[..., 4] > params.conf).nonzero()
     rows = raw[image, place].astype(np.float32, copy=False)  # [n, 5 + nc]

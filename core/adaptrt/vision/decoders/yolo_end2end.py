@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch, first_output
-from adaptrt.vision.decoders.params import DetectionParams
+from adaptrt.vision.decoders.outputs import first_output
+from adaptrt.vision.decoders.params import UnsuppressedParams
 from adaptrt.vision.decoders.yolo_rows import candidates_of, check_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.tensors import Arrays
 
 
-@dataclass(frozen=True)
-class EndToEndParams(DetectionParams):
-    """Selection of the boxes that the model returns.
-
-    - ``iou``: IoU threshold of NMS, 0 to 1; default: no NMS
-    - ``agnostic``: with ``iou``, apply NMS across classes instead of within each class
-    """
-
-    iou: float | None = None
-
-
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
-    name, raw = first_output(outputs, "yolo_end2end")
-    check_batch(name, raw, metas)
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
+    name, raw = first_output(outputs, "yolo_end2end", metas)
     check_rows(name, raw.shape, "end2end", len(spec.labels), 0, "yolo_end2end")
     return {"raw": raw}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: EndToEndParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: UnsuppressedParams) -> Candidates:
     return candidates_of(outputs["raw"], "end2end", 0, params.conf)[0]
 
 
-decoder = Decoder("yolo_end2end", EndToEndParams, FromCandidates(read, candidates))
+decoder = Decoder("yolo_end2end", UnsuppressedParams, FromCandidates(read, candidates))

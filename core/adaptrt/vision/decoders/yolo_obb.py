@@ -14,32 +14,28 @@ import numpy as np
 from adaptrt.predictions import RotatedDetections, corners_of
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, layout_of
 from adaptrt.vision.rotated import rotated_nms_by_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
     from adaptrt.specs.layouts import BoxLayout
+    from adaptrt.specs.tensors import Arrays
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
-    name, raw = first_output(outputs, "yolo_obb")
-    check_batch(name, raw, metas)
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
+    name, raw = first_output(outputs, "yolo_obb", metas)
     check_rows(name, raw.shape, rows_of(spec), len(spec.labels), 1, "yolo_obb")
     return {"raw": raw}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: RowParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: RowParams) -> Candidates:
     found, angles = candidates_of(outputs["raw"], params.rows, 1, params.conf, centers=True)
     rotated = np.concatenate((found.boxes, angles), axis=1)  # [n, 5]
     return Candidates(upright(rotated), found.scores, found.labels, {"rotated": rotated})
@@ -51,9 +47,7 @@ def suppress(found: Candidates, iou: float, max_det: int, agnostic: bool) -> NDA
     )
 
 
-def predict(
-    found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec
-) -> RotatedDetections:
+def predict(found: Candidates, _outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> RotatedDetections:
     """Width and height are scaled with x and y, as Ultralytics does, whatever the angle: the two scales are nearly equal."""
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
     rotated = found.extras["rotated"] - np.array([offset_x, offset_y, 0, 0, 0], np.float32)

@@ -6,7 +6,7 @@ A keypoint is x and y in input pixels and, if ``D`` is 3, its visibility, 0 to 1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,17 +15,16 @@ from adaptrt.options import fill_options
 from adaptrt.predictions import Poses
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.outputs import first_output
 from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, with_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
     from adaptrt.specs.layouts import BoxLayout
+    from adaptrt.specs.tensors import Arrays
 
 COCO_SKELETON = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
@@ -61,26 +60,21 @@ def check_keypoints(keypoints: tuple[int, int], skeleton: tuple[tuple[int, int],
             raise UsageError(f"skeleton must refer to keypoints 0 to {count - 1}; got {list(pair)}.")
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     params = params_of(spec)
-    name, raw = first_output(outputs, "yolo_pose")
-    check_batch(name, raw, metas)
+    name, raw = first_output(outputs, "yolo_pose", metas)
     count, numbers = params.keypoints
     check_rows(name, raw.shape, params.rows, len(spec.labels), count * numbers, "yolo_pose")
     return {"raw": raw}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: PoseParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: PoseParams) -> Candidates:
     count, numbers = params.keypoints
     found, points = candidates_of(outputs["raw"], params.rows, count * numbers, params.conf)
     return Candidates(found.boxes, found.scores, found.labels, {"keypoints": points.reshape(-1, count, numbers)})
 
 
-def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Poses:
+def predict(found: Candidates, _outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Poses:
     """Keypoints in pixels of the original image, clipped to it."""
     given = found.extras["keypoints"]
     height, width = meta.original_size

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,15 +20,17 @@ from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.outputs import check_batch
 from adaptrt.vision.decoders.yolo_obb import rows_of
 from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, with_extra
+from adaptrt.vision.enlarged_masks import linear_resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
     from adaptrt.specs.layouts import BoxLayout
+    from adaptrt.specs.tensors import Arrays
 
     Floats = NDArray[np.float32]
 
@@ -47,9 +49,7 @@ class SegmentParams(RowParams):
     enlarge: Literal["logits", "probabilities"] = "logits"
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Arrays:
     if len(outputs) < 2:
         raise ModelError(
             f"Decoder 'yolo_segment' expects boxes and prototypes; this model has {', '.join(outputs) or 'no outputs'}."
@@ -65,14 +65,12 @@ def read(
     return {"raw": raw, "prototypes": prototypes}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: SegmentParams
-) -> Candidates:
+def candidates(outputs: Arrays, _meta: ImageMeta, _spec: ModelSpec, params: SegmentParams) -> Candidates:
     found, coefficients = candidates_of(outputs["raw"], params.rows, len(outputs["prototypes"]), params.conf)
     return Candidates(found.boxes, found.scores, found.labels, {"coefficients": coefficients})
 
 
-def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def predict(found: Candidates, outputs: Arrays, meta: ImageMeta, spec: ModelSpec) -> Segments:
     """Objects with a mask; one whose mask is empty is skipped, as in Ultralytics."""
     prototypes = outputs["prototypes"].astype(np.float32, copy=False)
     likely = spec.decoder is not None and spec.decoder.params.get("enlarge") == "probabilities"
@@ -138,18 +136,6 @@ def _classic_enlargements(original: tuple[int, int], size: tuple[int, int]) -> t
         matrix[:, start:stop] = linear_resize(stop - start, side)
         found.append(matrix)
     return found[0], found[1]
-
-
-def linear_resize(size: int, wanted: int) -> Floats:
-    """float32 [wanted, size]: linear interpolation between pixel centers, the edge repeated, as torch's ``interpolate``."""
-    centers = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-    before = np.floor(centers).astype(np.int64)
-    part = (centers - before).astype(np.float32)
-    matrix = np.zeros((wanted, size), np.float32)
-    rows = np.arange(wanted)
-    matrix[rows, before] = 1 - part
-    matrix[rows, np.minimum(before + 1, size - 1)] += part
-    return matrix
 
 
 def layout(spec: ModelSpec) -> BoxLayout | None:

@@ -84,11 +84,6 @@ HALF = FLOAT.replace("Float", "Half")
 SPEC = ModelSpec((InputSpec("images", (parse_shape("1..4x3x8x8"),)),))
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     helper = onnx.helper
@@ -374,7 +369,7 @@ def test_extensions_configure_the_builder_in_the_build_process(
     )
     stand_in_process("ok", shape="(-1, 3, 64, 64)")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], *sys.path]))
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.engine_backend.engine_unavailable_reason", lambda *_: None)
     report = adaptrt.convert("detector", adapter="tiny", target=8, verify="none", html=False)
     assert (tmp_path / "seen").read_text() == "detector INetworkDefinition IBuilderConfig"
     assert Path("detector.engine").read_bytes() == b"the plan"

@@ -25,11 +25,6 @@ def _installed() -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has wheels for Linux on x86-64 only")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def network(tmp_path: Path) -> Callable[..., Path]:
     """Write two convolutions of 36,864 weights each, with a Relu between: ``network("fp16", batch=2)``."""

@@ -163,7 +163,7 @@ def make_manifest(build: EngineBuild, request: BackendRequest, sha256: str, sour
     )
 
 
-def build_artifact(request: BackendRequest, suffix: str = ".engine") -> Built:
+def build_artifact(request: BackendRequest, suffix: str) -> Built:
     """Build for a request of the pipeline: an engine with its manifest, and notes for the report.
 
     ``suffix`` is the file suffix of these engines.

@@ -33,15 +33,15 @@ def transform_batch(images: Sequence[ImageArray], spec: ModelSpec) -> tuple[dict
     return {spec.image.input: batch}, metas
 
 
-def new_batch(spec: ModelSpec, count: int, size: Size | None = None) -> NDArray[Any]:
-    """An uninitialized image input for ``count`` images, of the spec's size (h, w) unless given."""
-    shape, dtype = batch_form(spec, count, size)
+def new_batch(spec: ModelSpec, count: int) -> NDArray[Any]:
+    """An uninitialized image input for ``count`` images."""
+    shape, dtype = batch_form(spec, count)
     return np.empty(shape, dtype)
 
 
-def batch_form(spec: ModelSpec, count: int, size: Size | None = None) -> tuple[tuple[int, ...], type[np.generic]]:
+def batch_form(spec: ModelSpec, count: int) -> tuple[tuple[int, ...], type[np.generic]]:
     """Shape and element type of the image input: a ``ModelError`` if the model has none."""
-    height, width = size or spec.image_size
+    height, width = spec.image_size
     if spec.image is not None and spec.image.embedded:
         return (count, height, width, spec.image_channels), np.uint8
     return (count, spec.image_channels, height, width), np.float32

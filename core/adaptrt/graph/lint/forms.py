@@ -55,8 +55,8 @@ def _attribute(node: ir.Node, name: str, default: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _rank(node: ir.Node, index: int = 0) -> int:
-    value = node.inputs[index] if len(node.inputs) > index else None
+def _rank(node: ir.Node) -> int:
+    value = node.inputs[0] if node.inputs else None
     return len(value.shape) if value is not None and value.shape is not None else 0
 
 

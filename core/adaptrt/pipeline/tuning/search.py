@@ -24,7 +24,7 @@ class Candidate:
 
 
 def search(
-    candidates: Sequence[Candidate], loss: Callable[[frozenset[str]], float], limit: float, tries: int = TRIES
+    candidates: Sequence[Candidate], loss: Callable[[frozenset[str]], float], limit: float
 ) -> tuple[frozenset[str], bool]:
     """Names of the blocks to keep, and whether the limit holds; ``loss(kept)`` measures.
 
@@ -51,7 +51,7 @@ def search(
         middle = (low + high) // 2
         low, high = (low, middle) if holds(first(middle)) else (middle, high)
     kept = first(high)
-    for one in ordered[: high - 1][::-1][:tries]:  # without the last one it fails
+    for one in ordered[: high - 1][::-1][:TRIES]:  # without the last one it fails
         if holds(kept - {one.name}):
             kept -= {one.name}
     return kept, True

@@ -11,11 +11,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_IOU = 0.5
+
 
 def voc_average_precisions(
-    truths: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], *, iou: float = 0.5
+    truths: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
 ) -> dict[int, float]:
-    """AP by category id, for every category with objects. Inputs are COCO entries; a crowd is VOC's "difficult"."""
+    """AP at IoU 0.5 by category id, for every category with objects. Inputs are COCO entries; a crowd is VOC's "difficult"."""
     found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
         found[result["category_id"]].append(result)
@@ -23,15 +25,13 @@ def voc_average_precisions(
     for truth in truths:
         objects[truth["category_id"]][truth["image_id"]].append(truth)
     return {
-        category: _one_class(by_image, sorted(found[category], key=lambda result: -result["score"]), iou)
+        category: _one_class(by_image, sorted(found[category], key=lambda result: -result["score"]))
         for category, by_image in objects.items()
         if any(not truth.get("iscrowd") for entries in by_image.values() for truth in entries)
     }
 
 
-def _one_class(
-    objects: Mapping[Any, Sequence[Mapping[str, Any]]], results: Sequence[Mapping[str, Any]], iou: float
-) -> float:
+def _one_class(objects: Mapping[Any, Sequence[Mapping[str, Any]]], results: Sequence[Mapping[str, Any]]) -> float:
     """Each result, best score first, is compared with the object that it overlaps most; an object is matched once."""
     boxes = {image: np.array([truth["bbox"] for truth in entries], float) for image, entries in objects.items()}
     taken = {image: [False] * len(entries) for image, entries in objects.items()}
@@ -44,7 +44,7 @@ def _one_class(
             continue
         overlaps = _overlaps(np.array(result["bbox"], float), boxes[image])
         best = int(overlaps.argmax())
-        if overlaps[best] <= iou:
+        if overlaps[best] <= _IOU:
             hits.append(False)
         elif not objects[image][best].get("iscrowd"):
             hits.append(not taken[image][best])

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+_INTERVAL = 0.2  # seconds
+
 
 @dataclass
 class Progress:
@@ -57,8 +59,8 @@ class PhaseTree:
         return min((phase.done + current) / phase.steps, 1.0)
 
 
-def progress_monitor(trt: Any, report: Callable[[Progress], None], interval: float = 0.2) -> Any:
-    """An ``IProgressMonitor`` that reports at most every ``interval`` seconds."""
+def progress_monitor(trt: Any, report: Callable[[Progress], None]) -> Any:
+    """An ``IProgressMonitor`` that reports at most every ``_INTERVAL`` seconds."""
     tree = PhaseTree()
     last = 0.0
 
@@ -76,7 +78,7 @@ def progress_monitor(trt: Any, report: Callable[[Progress], None], interval: flo
             nonlocal last
             tree.step(phase_name, step)
             now = time.monotonic()
-            if now - last >= interval:
+            if now - last >= _INTERVAL:
                 last = now
                 report(Progress(tree.fraction, phase_name))
             return True  # continue; a build is canceled by terminating its process

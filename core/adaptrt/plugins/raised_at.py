@@ -9,13 +9,13 @@ from types import FrameType
 _CALLERS = ("adaptrt", "pluggy")  # they call hooks
 
 
-def raised_at(error: BaseException) -> str:
+def raised_at(error: BaseException, callers: tuple[str, ...] = ()) -> str:
     """A sentence with the file and line that raised it and, if that is another package, the plugin's line that called it.
 
-    Empty if no line of a plugin took part.
+    ``callers`` are further packages that call plugins. Empty if no line of a plugin took part.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
-    own = next((_package(frame) for frame, _ in frames if _package(frame) not in _CALLERS), None)
+    own = next((_package(frame) for frame, _ in frames if _package(frame) not in (*_CALLERS, *callers)), None)
     if own is None:
         return ""
     last = frames[-1]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.given import Switches
-from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
+from adaptrt.cli.output import cannot_be_written, discard_output, echo, echo_json, output_may_be_lost
 from adaptrt.cli.tracing import tracing_if_requested
 from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from adaptrt.report import Report
 
 INTERRUPTED = 130
+_PRINTERS = ("click.utils", "rich.console")  # of help and tables
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
@@ -132,6 +133,10 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
     if isinstance(error, Terminated):
         return _Failure("Interrupted", str(error), None, error.exit_code)
     if isinstance(error, OSError) and error.errno is not None:  # the disk, a path, a limit: not a bug
+        *_, (last, _) = traceback.walk_tb(error.__traceback__)
+        if last.f_globals.get("__name__") in _PRINTERS:
+            discard_output(sys.stdout)
+            return _Failure("OutputError", cannot_be_written(error), None, OutputError.exit_code)
         where = f" ({error.filename})" if error.filename is not None else ""
         return _Failure("OutputError", f"{error.strerror}{where}.", None, OutputError.exit_code)
     if isinstance(error, MemoryError):

@@ -224,7 +224,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", [("adapters",), ("adapters", "--json"), ("doctor",)])
+@pytest.mark.parametrize("words", [("adapters",), ("adapters", "--json"), ("doctor",), ("--help",)])
 def test_a_full_standard_output_is_a_separate_error(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -19,7 +19,7 @@ import click
 from adaptrt.cli.given import Switches
 from adaptrt.cli.output import cannot_be_written, discard_output, echo, echo_json, output_may_be_lost
 from adaptrt.cli.tracing import tracing_if_requested
-from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
+from adaptrt.errors import AdaptrtError, ModelError, OutputError, PluginError, UsageError
 
 if TYPE_CHECKING:
     from adaptrt.report import Report
@@ -143,8 +143,24 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         return _Failure(
             "ModelError", "Out of memory.", "The file requires more memory than is available.", ModelError.exit_code
         )
+    if (failure := _plugin_failure(error)) is not None:
+        return failure
     message = f"internal error: {type(error).__name__}: {error}"
     return _Failure("InternalError", message, "Run it again with --debug and report the output.", 1)
+
+
+def _plugin_failure(error: BaseException) -> _Failure | None:
+    """An exception that passed through the code of a plugin, called outside of hooks: a task, a command, an executor."""
+    from adaptrt.plugins.raised_at import packages, raised_at
+    from adaptrt.specs.registry import distribution_of_module
+
+    for package in packages(error):
+        distribution = distribution_of_module(package)
+        if distribution is not None:
+            message = f"{distribution} failed: {type(error).__name__}: {error}"
+            hint = f"{raised_at(error, package)} Use --debug to show the full traceback."
+            return _Failure("PluginError", message, hint, PluginError.exit_code)
+    return None
 
 
 def _show(failure: _Failure) -> None:

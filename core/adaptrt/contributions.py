@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.field_types import require_field_types
+
 if TYPE_CHECKING:
     import onnx_ir
     from torch import nn
@@ -31,6 +33,9 @@ class Patch:
     tested: str = ""
     link: str = ""
     replaces: str | None = None
+
+    def __post_init__(self) -> None:
+        require_field_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,9 @@ class GraphPass:
     run: Callable[[onnx_ir.Model], onnx_ir.Model | None]
     replaces: str | None = None
 
+    def __post_init__(self) -> None:
+        require_field_types(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -99,3 +107,6 @@ class Metric:
     minimum: float | None = None
     replaces: str | None = None
     explain: Callable[[Sequence[Predictions], Sequence[Predictions]], str] | None = None
+
+    def __post_init__(self) -> None:
+        require_field_types(self)

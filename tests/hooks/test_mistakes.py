@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from adaptrt import PluginError, Report
+from adaptrt import GraphError, ModelError, PatchError, PluginError, Report
 from adaptrt.pipeline.sessions import open_session
 
 Convert = Callable[..., Report]
@@ -105,3 +106,69 @@ def metrics():
     install_extension("ext", source)
     session, _ = open_session(None)
     assert session.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("run", "said", "hint"),
+    [
+        (
+            "lambda model: 1 / 0",
+            r"Graph pass 'mine' \(ext\) failed: ZeroDivisionError",
+            r"^Raised at .*:\d+\. Use --debug",
+        ),
+        (
+            "lambda model: 3",
+            r"Graph pass 'mine' \(ext\) must return an onnx_ir.Model or nothing, but returned int",
+            "place",
+        ),
+    ],
+)
+def test_a_graph_pass_that_fails(run: str, said: str, hint: str, convert_with: Convert) -> None:
+    source = f"""
+        @hookimpl
+        def graph_passes():
+            return [GraphPass(name="mine", order=95, reason="r", run={run})]
+        """
+    with pytest.raises(GraphError, match=said) as error:
+        convert_with(source)
+    assert re.search(hint, error.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("axis=7", "is along axis 7, but the output is"),
+        ("axis=1, start=0, stop=999", r"is 0:999 along axis 1, which has \d+ entries"),
+    ],
+)
+def test_a_group_outside_of_its_output(group: str, said: str, convert_with: Convert) -> None:
+    source = f"""
+        from dataclasses import replace
+
+        @hookimpl(wrapper=True)
+        def model_spec(ctx, model):
+            spec = yield
+            groups = (OutputGroup("all", "values", {group}),)
+            return replace(spec, outputs=tuple(replace(output, groups=groups) for output in spec.outputs))
+        """
+    with pytest.raises(ModelError, match=f"Group 'all' of output '.*' {said}"):
+        convert_with(source)
+
+
+@pytest.mark.parametrize(
+    ("replacement", "hint"),
+    [
+        ("lambda self, x: x", r"gets the original function first: replacement\(original, \*args, \*\*kwargs\)"),
+        ("lambda original, self, x: 1 / 0", r"^Raised (by|at) .*:\d+"),
+    ],
+)
+def test_a_replacement_that_raises(replacement: str, hint: str, convert_with: Convert) -> None:
+    source = f"""
+        @hookimpl
+        def patches():
+            return [FunctionPatch(target="tinyvision.nets:Features.forward", requires="torch>=2", reason="r",
+                                  replacement={replacement})]
+        """
+    with pytest.raises(PatchError, match="Link 1") as error:
+        convert_with(source)
+    assert re.search(hint, error.value.hint or "")

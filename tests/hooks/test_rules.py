@@ -394,7 +394,29 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
             "image=replace(spec.image, input='photos')",
             "from model_spec whose image is assigned to 'photos', which is not an input",
         ),
-        ("decoder=DecoderSpec('yollo')", "Unknown decoder 'yollo'"),
+        (
+            "decoder=DecoderSpec('yollo')",
+            r"ext \(adaptrt-ext 1.0\) returned a spec from model_spec whose decoder .*: Unknown decoder 'yollo'",
+        ),
+        (
+            "decoder=DecoderSpec('yolo', {'confidence': 0.5})",
+            "from model_spec with invalid parameters of decoder 'yolo': Unknown option 'confidence'",
+        ),
+        (
+            "decoder=DecoderSpec('yolo', {'conf': 'high'})",
+            "from model_spec with invalid parameters of decoder 'yolo': ",
+        ),
+        ("inputs=()", "from model_spec without inputs"),
+        ("inputs=spec.inputs * 2", "from model_spec with several inputs named 'images'"),
+        (
+            "inputs=(replace(spec.inputs[0], dtype='float'),)",
+            "from model_spec whose input 'images' has an unknown type, 'float'",
+        ),
+        ("inputs=(replace(spec.inputs[0], dtype='f16x'),)", "has an unknown type, 'f16x'"),
+        (
+            "labels='cat'",
+            r"ext \(adaptrt-ext 1.0\) failed in model_spec: TypeError: ModelSpec.labels must be a tuple of str",
+        ),
     ],
 )
 def test_an_unusable_spec_is_reported_at_once(changed: str, said: str, convert_with: Convert) -> None:

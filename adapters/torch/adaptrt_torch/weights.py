@@ -63,6 +63,7 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], ctx: Conversion)
         tensors,
         ctx.request.weights,
         hint="Build the network as it was trained (--set kwargs.NAME=VALUE), or accept this with --set strict=false.",
+        other_hint="Specify the network that these weights belong to; if its names have a prefix in the file: --set prefix=NAME",
         shape_hint=lambda _: "Build the network as it was trained: --set kwargs.NAME=VALUE",
         strict=ctx.options.strict,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import CheckpointError, did_you_mean
+from adaptrt.errors import CheckpointError
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def fill_model(
     hint: str,
     network: str = "the network",
     shape_hint: Callable[[Sequence[str]], str] | None = None,
+    other_hint: str | None = None,
     order: Callable[[str], Any] | None = None,
     ignored: Callable[[str], bool] | None = None,
     strict: bool = True,
@@ -36,7 +37,7 @@ def fill_model(
     """Load weights into a model; a ``CheckpointError`` with ``hint`` names what does not match.
 
     ``source`` and ``network`` are their names in the message. ``shape_hint`` returns the hint if shapes differ; it gets
-    the names in the order of ``order`` (the first is shown). Names that are ``ignored`` may be missing or unused; without
+    the names in the order of ``order`` (the first is shown). ``other_hint`` is the one if no name matches. Names that are ``ignored`` may be missing or unused; without
     ``strict`` any may, and the mismatches are returned as text.
     """
     own = model.state_dict()
@@ -53,7 +54,7 @@ def fill_model(
     if own and len(missing) == len(own):
         raise CheckpointError(
             f"{source} contains no tensor of {network}: it has {_some(list(tensors))}, but the network has {_some(list(own))}.",
-            hint=did_you_mean(missing[0], left_over) or hint,
+            hint=other_hint or hint,
         )
     parts = [f"{verb} {_some(names)}" for verb, names in (("lacks", missing), ("has unused", left_over)) if names]
     problems = " and ".join(parts)

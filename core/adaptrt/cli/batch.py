@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import executor_from_flags, running_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from adaptrt.batch.run import Progress
 
@@ -83,7 +84,7 @@ def batch(
         retry_failed=retry_failed,
         progress=_reporter(quiet=quiet),
     )
-    with redirect_stdout_to_stderr(verbose):
+    with redirect_stdout_to_stderr(verbose), _interruptible(output):
         summary = run_batch(request)
     if as_json:
         echo_json({"model": model, "folder": output, **vars(summary)})
@@ -97,6 +98,18 @@ def batch(
         failed = f"{summary.failed} of {counted(summary.rows, 'image')}"
         echo(f"Failed: {failed}. --retry-failed processes them again.", err=True)
         ctx.exit(ImageError.exit_code)
+
+
+@contextmanager
+def _interruptible(output: str) -> Iterator[None]:
+    """Say how to continue after Ctrl-C or a signal."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        echo(f"Completed parts are in {output}. Repeat the command to continue.", err=True)
+        raise
 
 
 def _reporter(*, quiet: bool) -> Callable[[Progress], None]:

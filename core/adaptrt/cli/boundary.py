@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.given import Switches
-from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
+from adaptrt.cli.output import cannot_be_written, discard_output, echo, echo_json, output_may_be_lost
 from adaptrt.cli.tracing import tracing_if_requested
-from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
+from adaptrt.errors import AdaptrtError, ModelError, OutputError, PluginError, UsageError
 
 if TYPE_CHECKING:
     from adaptrt.report import Report
 
 INTERRUPTED = 130
+_PRINTERS = ("click.utils", "rich.console")  # of help and tables
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
@@ -132,14 +133,34 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
     if isinstance(error, Terminated):
         return _Failure("Interrupted", str(error), None, error.exit_code)
     if isinstance(error, OSError) and error.errno is not None:  # the disk, a path, a limit: not a bug
+        *_, (last, _) = traceback.walk_tb(error.__traceback__)
+        if last.f_globals.get("__name__") in _PRINTERS:
+            discard_output(sys.stdout)
+            return _Failure("OutputError", cannot_be_written(error), None, OutputError.exit_code)
         where = f" ({error.filename})" if error.filename is not None else ""
         return _Failure("OutputError", f"{error.strerror}{where}.", None, OutputError.exit_code)
     if isinstance(error, MemoryError):
         return _Failure(
             "ModelError", "Out of memory.", "The file requires more memory than is available.", ModelError.exit_code
         )
+    if (failure := _plugin_failure(error)) is not None:
+        return failure
     message = f"internal error: {type(error).__name__}: {error}"
     return _Failure("InternalError", message, "Run it again with --debug and report the output.", 1)
+
+
+def _plugin_failure(error: BaseException) -> _Failure | None:
+    """An exception that passed through the code of a plugin, called outside of hooks: a task, a command, an executor."""
+    from adaptrt.plugins.raised_at import packages, raised_at
+    from adaptrt.specs.registry import distribution_of_module
+
+    for package in packages(error):
+        distribution = distribution_of_module(package)
+        if distribution is not None:
+            message = f"{distribution} failed: {type(error).__name__}: {error}"
+            hint = f"{raised_at(error, package)} Use --debug to show the full traceback."
+            return _Failure("PluginError", message, hint, PluginError.exit_code)
+    return None
 
 
 def _show(failure: _Failure) -> None:

@@ -152,6 +152,9 @@ class FoundArea(Struct, kw_only=True):
 class DescribedArray(Struct, kw_only=True):
     shape: list[int]
     dtype: str
+    data: Annotated[Any, Meta(description="a number or nested lists; omitted for arrays of more than 1000 values")] = (
+        UNSET
+    )
 
 
 class _Found(Struct, kw_only=True):

@@ -47,7 +47,11 @@ def output_may_be_lost() -> Iterator[None]:
         raise
     except OSError as error:
         discard_output(sys.stdout)
-        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+        raise OutputError(cannot_be_written(error)) from error
+
+
+def cannot_be_written(error: OSError) -> str:
+    return f"Standard output cannot be written: {error.strerror or error}."
 
 
 def discard_output(stream: TextIO) -> None:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from adaptrt.errors import AdaptrtError, GraphError, disk_error
 from adaptrt.graph.model_file import check_model, signature
 from adaptrt.plugins.facade import Contributed
+from adaptrt.plugins.raised_at import raised_at
 from adaptrt.report import PassRecord
 
 
@@ -25,7 +26,7 @@ def run_passes(
         started = time.perf_counter()
         try:
             names = signature(model)
-            model = found.run(model) or model
+            model = _rewritten(contributed, model)
             check_model(model)
             if signature(model) != names:
                 raise ValueError("the names of inputs or outputs changed")
@@ -46,6 +47,28 @@ def run_passes(
             )
         )
     return model, records
+
+
+def _rewritten(contributed: Contributed, model: ir.Model) -> ir.Model:
+    found = contributed.item
+    try:
+        result = found.run(model)
+    except AdaptrtError:
+        raise
+    except Exception as error:
+        if disk_error(error) is not None or not (where := raised_at(error)):
+            raise
+        raise GraphError(
+            f"Graph pass {found.name!r} ({contributed.plugin}) failed: {type(error).__name__}: {error}",
+            hint=f"{where} Use --debug to show the full traceback.",
+        ) from error
+    if result is not None and not isinstance(result, ir.Model):
+        raise GraphError(
+            f"Graph pass {found.name!r} ({contributed.plugin}) must return an onnx_ir.Model or nothing, "
+            f"but returned {type(result).__name__}.",
+            hint="Change the model in place, or return another one.",
+        )
+    return result or model
 
 
 def _count(model: ir.Model) -> int:

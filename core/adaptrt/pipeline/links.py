@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, PluginError, VerificationError
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.plugins.raised_at import raised_at
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.quantities import digits
 from adaptrt.report import Check, Finding, ImageRecord, Link, PassRecord, PredictionRecord
@@ -69,7 +71,20 @@ def guarded(link: Link, *, error: type[PatchError | VerificationError] = Verific
         reason = found.message if isinstance(found, AdaptrtError) else f"{type(found).__name__}: {found}"
         link.status, link.reason = "failed", reason
         hint = found.hint if isinstance(found, VerificationError) else None
+        if link.number == 1 and not isinstance(found, AdaptrtError):
+            hint = f"{raised_in_patched(found)} Use --debug to show the full traceback.".lstrip()
         raise error(f"Link {link.number} ({link.name}) fails: {reason}", hint=hint or _HINTS[link.number]) from found
+
+
+def raised_in_patched(error: Exception) -> str:
+    """Where the patched model raised: in a replacement, which may have been called with arguments that it does not take."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    if last.f_globals.get("__name__") == "adaptrt.patching.apply":
+        return (
+            "The replacement of a FunctionPatch gets the original function first: replacement(original, *args, **kwargs); "
+            "for a method, self comes first in args."
+        )
+    return raised_at(error, callers=("torch",))
 
 
 OTHER_EXPORTER = "the other --exporter, "

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.specs import ModelSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def name_inputs(spec: ModelSpec, wanted: Sequence[str]) -> ModelSpec:
@@ -20,8 +24,8 @@ def name_inputs(spec: ModelSpec, wanted: Sequence[str]) -> ModelSpec:
     return replace(spec, inputs=inputs, image=image)
 
 
-def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str]) -> ModelSpec:
-    """The spec with the model's outputs (``given``: name to type), the adapter's descriptions and the requested names."""
+def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, NDArray[Any]]) -> ModelSpec:
+    """The spec with the model's outputs (``given``), the adapter's descriptions and the requested names."""
     if spec.outputs and len(spec.outputs) != len(given):
         raise ModelError(
             f"The spec defines {len(spec.outputs)} outputs, but the model returns {len(given)} ({', '.join(given)}).",
@@ -37,8 +41,31 @@ def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str
         raise ModelError(
             f"{taken!r} is the name of both an input and an output.", hint=f"Rename the outputs: --output-names {free}"
         )
+    for output, array in zip(outputs, given.values(), strict=True):
+        _check_groups(output, array.shape)
     named = zip(outputs, names, given.values(), strict=True)
-    return replace(spec, outputs=tuple(replace(output, name=name, dtype=dtype) for output, name, dtype in named))
+    return replace(
+        spec, outputs=tuple(replace(output, name=name, dtype=array.dtype.name) for output, name, array in named)
+    )
+
+
+def _check_groups(output: OutputSpec, shape: tuple[int, ...]) -> None:
+    for group in output.groups:
+        if group.axis is None:
+            continue
+        what = f"Group {group.name!r} of output {output.name!r}"
+        if not -len(shape) <= group.axis < len(shape):
+            raise ModelError(
+                f"{what} is along axis {group.axis}, but the output is {list(shape)}.",
+                hint="Correct its axis in the adapter's model_spec.",
+            )
+        size = shape[group.axis]
+        start, stop = group.start or 0, size if group.stop is None else group.stop
+        if not 0 <= start < stop <= size:
+            raise ModelError(
+                f"{what} is {start}:{stop} along axis {group.axis}, which has {size} entries.",
+                hint="Correct its start and stop in the adapter's model_spec.",
+            )
 
 
 def _check(kind: str, wanted: Sequence[str], known: Sequence[str]) -> None:

@@ -11,12 +11,14 @@ import pluggy
 
 from adaptrt.contributions import GraphPass, Metric, Patch
 from adaptrt.errors import AdaptrtError, PluginError, ShapeError, UsageError, disk_error
+from adaptrt.options import fill_options
 from adaptrt.plugins.raised_at import raised_at
 from adaptrt.plugins.recorder import Recorder
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ModelSpec, task_named
 from adaptrt.specs.backend_parts import KeepsManifest
 from adaptrt.specs.backends import Built
+from adaptrt.specs.decoders import find_decoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +33,16 @@ if TYPE_CHECKING:
     from adaptrt.specs.backends import Backend
 
 C = TypeVar("C", Patch, GraphPass, Metric)
+
+
+def _numpy_name(dtype: str) -> str | None:
+    """NumPy's name of a type; ``None`` if it has none."""
+    import numpy as np
+
+    try:
+        return str(np.dtype(dtype).name)
+    except TypeError:
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,25 +99,39 @@ class Hooks:
         try:
             spec.to_json()
         except TypeError as error:
-            raise PluginError(
-                f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
+            raise self._wrong_spec(
                 f"that cannot be serialized: {error}.",
-                hint="Use plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
+                "Use plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
             ) from error
+        if not spec.inputs:
+            raise self._wrong_spec("without inputs.", "For example: ModelSpec(inputs=(InputSpec.image(640, 640),))")
         try:
             task_named(spec.task)
         except UsageError as error:
-            raise PluginError(
-                f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
-                f"with an unknown task, {spec.task!r}.",
-                hint=error.hint,
-            ) from error
+            raise self._wrong_spec(f"with an unknown task, {spec.task!r}.", error.hint) from error
+        if spec.decoder is not None:
+            decoder = spec.decoder.name
+            try:
+                fill_options(find_decoder(decoder, spec.decoder.distribution).params, spec.decoder.params)
+            except UsageError as error:
+                problem = f"with invalid parameters of decoder {decoder!r}: {error.message}"
+                raise self._wrong_spec(problem, error.hint) from error
+            except PluginError as error:
+                raise self._wrong_spec(f"whose decoder cannot be used: {error.message}", error.hint) from error
         names = [tensor.name for tensor in spec.inputs]
+        for kind, named in (("inputs", names), ("outputs", [tensor.name for tensor in spec.outputs])):
+            twice = next((name for name in named if named.count(name) > 1), None)
+            if twice is not None:
+                raise self._wrong_spec(f"with several {kind} named {twice!r}.", "Give each a different name.")
+        for tensor in spec.inputs:
+            known = _numpy_name(tensor.dtype)
+            if known != tensor.dtype:
+                hint = f"Use {known!r}." if known else "Use the name of a NumPy type: float32, int64, uint8 ..."
+                raise self._wrong_spec(f"whose input {tensor.name!r} has an unknown type, {tensor.dtype!r}.", hint)
         if spec.image is not None and spec.image.input not in names:
-            raise PluginError(
-                f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
+            raise self._wrong_spec(
                 f"whose image is assigned to {spec.image.input!r}, which is not an input.",
-                hint=f"Set ImageTransform(input=...) to one of {', '.join(names)}.",
+                f"Set ImageTransform(input=...) to one of {', '.join(names)}.",
             )
         return spec
 
@@ -315,6 +341,10 @@ class Hooks:
                 f"{self._label(plugin or self._adapter)} returned a malformed {kind} from {hook}: {malformed}.",
                 hint=f"See {kind} in the Python API reference.",
             )
+
+    def _wrong_spec(self, problem: str, hint: str | None) -> PluginError:
+        who = self._label(self._recorder.answered("model_spec") or self._adapter)
+        return PluginError(f"{who} returned a spec from model_spec {problem}", hint=hint)
 
     def _label(self, plugin: str | None) -> str:
         return f"{plugin} ({self._sources.get(plugin, 'unknown distribution')})" if plugin else "A plugin"

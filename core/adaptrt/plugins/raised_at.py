@@ -9,13 +9,22 @@ from types import FrameType
 _CALLERS = ("adaptrt", "pluggy")  # they call hooks
 
 
-def raised_at(error: BaseException) -> str:
+def packages(error: BaseException) -> list[str]:
+    """The top-level packages that took part, except those that call hooks: the one that raised comes first."""
+    frames = reversed(list(traceback.walk_tb(error.__traceback__)))
+    return list(dict.fromkeys(name for frame, _ in frames if (name := _package(frame)) not in _CALLERS))
+
+
+def raised_at(error: BaseException, package: str | None = None, *, callers: tuple[str, ...] = ()) -> str:
     """A sentence with the file and line that raised it and, if that is another package, the plugin's line that called it.
 
-    Empty if no line of a plugin took part.
+    ``package`` is the plugin's, if known; else the first that took part, except ``callers``, further packages that call
+    plugins. Empty if no line of a plugin took part.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
-    own = next((_package(frame) for frame, _ in frames if _package(frame) not in _CALLERS), None)
+    own = package or next(
+        (_package(frame) for frame, _ in frames if _package(frame) not in (*_CALLERS, *callers)), None
+    )
     if own is None:
         return ""
     last = frames[-1]

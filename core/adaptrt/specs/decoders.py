@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ModelError, PluginError, nearest_name
@@ -42,6 +42,17 @@ class Decoder:
     decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
     task: str = ""
     problems: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec], Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.params, type) and is_dataclass(self.params)):
+            raise TypeError(f"Decoder.params must be a dataclass type; got {self.params!r:.60}.")
+        required = [
+            field.name for field in fields(self.params) if field.default is MISSING and field.default_factory is MISSING
+        ]
+        if required:
+            raise TypeError(f"Each parameter of a decoder needs a default; {', '.join(required)} has none.")
+        if not callable(self.decode):
+            raise TypeError(f"Decoder.decode must be a function; got {type(self.decode).__name__}.")
 
     @property
     def predicts(self) -> str:

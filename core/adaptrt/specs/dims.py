@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adaptrt.errors import ShapeError
+from adaptrt.field_types import require_field_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Dim:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        require_field_types(self)
         if self.min < 1:
             raise ShapeError(f"Axis size must be at least 1; got {self.min}.", hint="Use sizes of 1 or more.")
         if not self.min <= self.opt <= self.max:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adaptrt.errors import ShapeError
+from adaptrt.field_types import require_field_types
 
 Resize = Literal["letterbox", "stretch", "crop", "square"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
@@ -53,6 +54,7 @@ class ImageTransform:
         return (-3, -2, -1) if self.embedded else (-2, -1, -3)
 
     def __post_init__(self) -> None:
+        require_field_types(self)
         if self.stride < 1:
             raise ShapeError(f"stride must be at least 1; got {self.stride}.")
         if not 0 < self.crop_fraction <= 1:

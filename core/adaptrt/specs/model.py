@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
+from adaptrt.field_types import require_field_types
 from adaptrt.specs.dims import Dim
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
@@ -27,6 +28,9 @@ class DecoderSpec:
     name: str
     params: dict[str, Any] = field(default_factory=dict)
     distribution: str | None = None
+
+    def __post_init__(self) -> None:
+        require_field_types(self)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class ModelSpec:
     exporter: Literal["dynamo", "torchscript"] | None = None
     float_nodes: tuple[str, ...] = ()
     version: int = 2
+
+    def __post_init__(self) -> None:
+        require_field_types(self)
 
     def _require_bounded_image(self) -> None:
         if self.image is not None:

@@ -120,10 +120,18 @@ class Registry(Generic[T]):
                 f"The {self.kind} {name!r} of {distribution} cannot be loaded: {type(error).__name__}: {error}.",
                 hint=f"It is declared as {point.value}.",
             ) from error
-        if not isinstance(found, self._type) or getattr(found, "name", None) != name:
+        kind, article = self._type.__name__, "an" if self._type.__name__[0] in "AEIOU" else "a"
+        if isinstance(found, type) or not isinstance(found, self._type):
+            given = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
             raise PluginError(
-                f"{point.value} of {distribution} is not a {self._type.__name__} with the name {name!r}.",
-                hint=f"An entry point in {self.group} names an instance of {self._type.__module__}.{self._type.__name__}.",
+                f"{point.value} of {distribution} is not {article} {kind}: it is {given}.",
+                hint=f"An entry point in {self.group} names an instance of {self._type.__module__}.{kind}.",
+            )
+        if getattr(found, "name", None) != name:
+            raise PluginError(
+                f"{point.value} of {distribution} is not {article} {kind} with the name {name!r}: "
+                f"its name is {getattr(found, 'name', None)!r}.",
+                hint=f"Use the same name in the entry point and in the {kind}.",
             )
         return found
 
@@ -164,6 +172,16 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
 def declared_names(group: str) -> list[str]:
     """The names that installed distributions declare in an entry-point group, sorted. Nothing is imported."""
     return sorted(_declared()[group])
+
+
+def distribution_of_module(module: str) -> str | None:
+    """The distribution, other than core, with an entry point in this top-level module."""
+    for names in _declared().values():
+        for claims in names.values():
+            for distribution, point in claims.items():
+                if distribution != _CORE and point.value.partition(":")[0].partition(".")[0] == module:
+                    return distribution
+    return None
 
 
 def core_names(group: str) -> list[str]:

@@ -154,6 +154,13 @@ class Task(ABC, Generic[P]):
     whole_image: bool = False
     decoded_in_graph: bool = False
 
+    def __new__(cls, *_: Any, **__: Any) -> Task[P]:
+        for attribute, kind in (("name", str), ("prediction", type)):
+            value = getattr(cls, attribute, None)
+            if not isinstance(value, kind):
+                raise TypeError(f"{cls.__name__}.{attribute} must be a {kind.__name__}; got {value!r:.60}.")
+        return super().__new__(cls)
+
     @abstractmethod
     def describe(self, prediction: P) -> str:
         """What was found, in a few words."""

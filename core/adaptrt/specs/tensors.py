@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from adaptrt.errors import PluginError, ShapeError
+from adaptrt.field_types import require_field_types
 from adaptrt.specs.dims import Dim, Shape, union
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class InputSpec:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        require_field_types(self)
         if not self.profiles:
             raise ShapeError(f"Input {self.name!r} has no shape.")
         union(self.profiles)
@@ -64,6 +66,7 @@ class Tolerance:
     reason: str = ""
 
     def __post_init__(self) -> None:
+        require_field_types(self)
         if not all(0 <= limit < math.inf for limit in (self.atol, self.rtol)):
             raise PluginError(
                 f"A tolerance must be finite and not negative; got atol {self.atol:g}, rtol {self.rtol:g}.",
@@ -94,6 +97,9 @@ class OutputGroup:
     tolerances: dict[str, Tolerance] | None = None
     rank_sensitive: bool = False
 
+    def __post_init__(self) -> None:
+        require_field_types(self)
+
     def __new__(cls, *_: object, **fields: object) -> OutputGroup:
         if "jumps" in fields:
             raise PluginError(
@@ -113,3 +119,6 @@ class OutputSpec:
     dims: tuple[int | str, ...] = ()
     dtype: str = "float32"
     groups: tuple[OutputGroup, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_field_types(self)

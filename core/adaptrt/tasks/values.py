@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.predictions import Values
+from adaptrt.quantities import digits
 from adaptrt.specs.tasks import Found, Task
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from adaptrt.specs import ModelSpec
+
+
+_IN_A_LINE = 8  # values of an array
+_IN_JSON = 1000
 
 
 class RawValues(Task[Values]):
@@ -23,12 +30,14 @@ class RawValues(Task[Values]):
     formats = ("npz", "json")
 
     def describe(self, prediction: Values) -> str:
-        return ", ".join(f"{name} {array.shape}" for name, array in prediction.arrays.items())
+        """The values of short vectors, such as the outputs of a regression; the shapes of other arrays."""
+        return ", ".join(f"{name} {_in_a_line(array)}" for name, array in prediction.arrays.items())
 
     def data(self, prediction: Values) -> dict[str, Any]:
-        described = {
-            name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in prediction.arrays.items()
-        }
+        described = self.record(prediction)
+        for name, array in prediction.arrays.items():
+            if array.size <= _IN_JSON:
+                described[name]["data"] = array.tolist()
         return {"values": described}
 
     def row(self, prediction: Values) -> dict[str, Any]:
@@ -44,7 +53,9 @@ class RawValues(Task[Values]):
 
     def record(self, prediction: Values) -> dict[str, Any]:
         """Shapes and types only: the arrays are too large for a report."""
-        return self.data(prediction)["values"]  # type: ignore[no-any-return]
+        return {
+            name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in prediction.arrays.items()
+        }
 
     def read_record(self, record: Mapping[str, Any]) -> None:
         return None
@@ -57,6 +68,13 @@ class RawValues(Task[Values]):
             file = io.BytesIO()
             np.savez(file, **dict(one.prediction.arrays))  # type: ignore[arg-type]
             yield f"{one.name}.npz", file.getvalue()
+
+
+def _in_a_line(array: NDArray[Any]) -> str:
+    if array.ndim > 1 or array.size > _IN_A_LINE or array.dtype.kind not in "fiub":
+        return str(array.shape)
+    shown = ", ".join(digits(float(value)) for value in array.flat)
+    return f"[{shown}]" if array.ndim else shown
 
 
 TASK = RawValues()

@@ -159,6 +159,18 @@ def test_a_damaged_part_is_computed_again(adaptrt: Any, converted: Converted, im
     assert not list((tmp_path / "results").glob(".part*"))
 
 
+def test_an_interrupted_job_says_how_to_continue(
+    adaptrt: Any, converted: Converted, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adaptrt.batch.run.run_batch", interrupted)
+    result = adaptrt("batch", converted("detector"), image, "-o", tmp_path / "job")
+    assert result.code == 130
+    assert f"Completed parts are in {tmp_path / 'job'}. Repeat the command to continue." in result.err
+
+
 def test_of_two_generations_the_later_one_counts(tmp_path: Path) -> None:
     """A run that retries failed images can be killed between writing a part and removing the earlier one."""
     for generation in (9, 10, 2):

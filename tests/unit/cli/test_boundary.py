@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +226,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", [("adapters",), ("adapters", "--json"), ("doctor",)])
+@pytest.mark.parametrize("words", [("adapters",), ("adapters", "--json"), ("doctor",), ("--help",)])
 def test_a_full_standard_output_is_a_separate_error(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -233,6 +235,23 @@ def test_a_full_standard_output_is_a_separate_error(words: tuple[str, ...]) -> N
     assert done.returncode == 2
     assert done.stderr.startswith("Error: Standard output cannot be written: No space left on device.")
     assert "Traceback" not in done.stderr
+
+
+def test_an_exception_in_the_code_of_another_distribution(
+    fake_distribution: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "def describe(prediction):\n    return prediction.nope\n"
+    fake_distribution("acme-task", {"adaptrt.tasks": {"acme": "acme_task:task"}}, modules={"acme_task": source})
+
+    @click.command()
+    def draws() -> None:
+        importlib.import_module("acme_task").describe(3)
+
+    assert run(draws, [], "adaptrt") == 3
+    assert capsys.readouterr().err == (
+        "Error: acme-task failed: AttributeError: 'int' object has no attribute 'nope'\n"
+        "Raised at 0/acme_task.py:2. Use --debug to show the full traceback.\n"
+    )
 
 
 def test_a_closed_standard_output_is_no_internal_error() -> None:

@@ -41,6 +41,13 @@ def test_a_log_file_that_cannot_be_written_is_an_error(adaptrt: Any, tmp_path: P
     assert f"--log-file {log} cannot be written" in result.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_does_not_end_the_command(adaptrt: Any) -> None:
+    result = adaptrt("adapters", "--log-file", "/dev/full")
+    assert result.code == 0
+    assert result.err == "Warning: the log full is incomplete: it cannot be written: No space left on device.\n"
+
+
 def test_the_folder_of_a_log_file_is_created(adaptrt: Any, tmp_path: Path) -> None:
     log = tmp_path / "new" / "folder" / "run.log"
     adaptrt("inspect", "missing.onnx", "--log-file", log)

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from adaptrt.options import fill_options
 from adaptrt.specs import DecoderSpec, InputSpec, ModelSpec, registry
 from adaptrt.specs.decoders import DECODERS, Decoder, decoder_names, decoder_of, find_decoder, is_own, owner_of
 from adaptrt.specs.installed import declaring_distributions
+from adaptrt.specs.tasks import Task
 from adaptrt.vision.decoders.raw import RawParams
 
 external = Decoder("mine", RawParams, lambda outputs, metas, spec, params: [])
@@ -43,6 +45,40 @@ def declare(fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPa
     return give
 
 
+@dataclass(frozen=True)
+class Required:
+    conf: float
+
+
+@pytest.mark.parametrize(
+    ("params", "decode", "said"),
+    [
+        (RawParams(), min, "Decoder.params must be a dataclass type; got RawParams()"),
+        (int, min, "Decoder.params must be a dataclass type"),
+        (Required, min, "Each parameter of a decoder needs a default; conf has none"),
+        (RawParams, None, "Decoder.decode must be a function; got NoneType"),
+    ],
+)
+def test_a_decoder_that_cannot_work_is_rejected_at_once(params: Any, decode: Any, said: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        Decoder("mine", params, decode)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"name": "x"}, "Mine.prediction must be a type; got None"),
+        ({"prediction": int}, "Mine.name must be a str; got"),
+    ],
+)
+def test_a_task_without_its_attributes(attributes: dict[str, Any], said: str) -> None:
+    kind = type("Mine", (Task,), {"describe": lambda self, prediction: "", **attributes})
+    with pytest.raises(TypeError) as caught:
+        kind()
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_cores_own_decoders(name: str) -> None:
     decoder = find_decoder(name)
@@ -69,8 +105,9 @@ def test_a_distributions_decoder(declare: Declare) -> None:
         ([], "dense", ["pip install --no-deps adaptrt-mmdet"]),
         ([("mine", "a", "external"), ("mine", "b", "external")], "mine", ["a and by b"]),
         ([("yolo", "shadow", "external")], "yolo", ["adaptrt and by shadow", "pip uninstall shadow"]),
-        ([("mine", "a", "misnamed")], "mine", ["not a Decoder with the name 'mine'", "of a"]),
-        ([("mine", "a", "not_a_decoder")], "mine", ["not a Decoder"]),
+        ([("mine", "a", "misnamed")], "mine", ["not a Decoder with the name 'mine'", "of a", "is 'other'"]),
+        ([("mine", "a", "not_a_decoder")], "mine", ["not a Decoder: it is of type RawParams"]),
+        ([("mine", "a", "RawParams")], "mine", ["not a Decoder: it is the class RawParams"]),
         ([("mine", "a", "no_such_module:x")], "mine", ["of a", "ModuleNotFoundError"]),
     ],
 )

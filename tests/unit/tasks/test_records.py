@@ -38,6 +38,7 @@ def test_nothing_is_read_back_too() -> None:
 
 def test_values_are_described_and_not_kept() -> None:
     values = Values({"out": np.zeros((3, 2), np.float32)})
+    assert task_named("values").data(values)["values"]["out"]["data"] == [[0, 0], [0, 0], [0, 0]]
     assert task_named("values").describe(values) == "out (3, 2)"
     assert recorded("values", values) == {"out": {"shape": [3, 2], "dtype": "float32"}}
     assert task_named("values").read_record(recorded("values", values)) is None
@@ -84,3 +85,21 @@ def test_reports_of_version_1() -> None:
     for broken in ({"kind": ["detections"]}, {"kind": "other"}, "text", 5):
         with pytest.raises(ModelError, match="cannot be read"):
             Report.from_json(first_version(eager=broken))
+
+
+def test_short_vectors_are_shown_and_large_arrays_are_not() -> None:
+    task = task_named("values")
+    arrays = {
+        "center": np.array([0.53125, -12.345]),
+        "radius": np.float32(3).reshape(()),
+        "broken": np.array([np.nan]),
+        "map": np.zeros((40, 40)),
+        "vector": np.zeros(9),
+        "text": np.array(["a"]),
+    }
+    line = "center [0.531, -12.3], radius 3, broken [nan], map (40, 40), vector (9,), text (1,)"
+    assert task.describe(Values(arrays)) == line
+    found = task.data(Values(arrays))["values"]
+    assert "data" not in found["map"]
+    assert found["center"] == {"shape": [2], "dtype": "float64", "data": [0.53125, -12.345]}
+    assert found["radius"]["data"] == 3

@@ -75,8 +75,7 @@ class ReferenceRun(SampleRun):
     def with_outputs(self, spec: ModelSpec, outputs: Arrays) -> ModelSpec:
         from adaptrt.export.eager import EagerRunner
 
-        dtypes = {name: array.dtype.name for name, array in outputs.items()}
-        spec = name_outputs(spec, self.job.request.output_names, dtypes)
+        spec = name_outputs(spec, self.job.request.output_names, outputs)
         self.runner = EagerRunner(self.model, tuple(output.name for output in spec.outputs))
         return spec
 

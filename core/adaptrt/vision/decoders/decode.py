@@ -33,9 +33,11 @@ def decode(outputs: Arrays, metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequ
     except AdaptrtError:
         raise
     except Exception as error:
+        from adaptrt.plugins.raised_at import raised_at
+
         raise PluginError(
             f"Decoder {name!r} ({owner_of(name)}) failed: {type(error).__name__}: {error}",
-            hint="Use --debug to show the full traceback.",
+            hint=f"{raised_at(error)} Use --debug to show the full traceback.".lstrip(),
         ) from error
     if not _fits(found, len(metas), task):
         raise PluginError(

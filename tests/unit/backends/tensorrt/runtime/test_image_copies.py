@@ -131,7 +131,9 @@ def test_the_copy_of_a_call_that_failed_is_not_used_again(
     _, runner = opened
     model = Model(runner, SPEC, Path("best.engine"), join_calls=join)
     if join > 1:
-        monkeypatch.setattr(model._joined, "_running", [0])  # images are copied beside a batch
+        monkeypatch.setattr(
+            model._joined, "_state", model._joined._state._replace(running=((),))
+        )  # images are copied beside a batch
     model(image)  # checks the kernels
     model(image)
     assert len(runner._images._idle) == 1

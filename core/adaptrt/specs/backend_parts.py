@@ -73,6 +73,15 @@ class ReadsSpec(Protocol):
 
 
 @runtime_checkable
+class HasFiles(Protocol):
+    """A backend whose model may be more than one file."""
+
+    def files_of(self, path: Path) -> Sequence[Path]:
+        """The file, then those without which it cannot be opened, such as its weights."""
+        ...
+
+
+@runtime_checkable
 class ChecksShapes(Protocol):
     """A backend that rejects shapes that a graph does not support, before anything is built."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,11 @@ class OpenVINOBackend:
         from adaptrt_openvino.model_file import open_model
 
         return open_model(new_core(), path)[1]
+
+    def files_of(self, path: Path) -> Sequence[Path]:
+        from adaptrt_openvino.model_file import weights_beside
+
+        return (path, weights_beside(path))
 
     def describe(self, path: Path) -> Description:
         from adaptrt_openvino.describe import describe

@@ -121,11 +121,15 @@ def _model_name(request: PackageRequest) -> str:
 
 def _copy_model(request: PackageRequest, network: Network, folder: Path, model_file: str) -> None:
     shutil.copyfile(request.model, folder / model_file)
+    stem = request.model.name.partition(".")[0]
+    is_onnx = request.model.suffix.lower() == ".onnx"
     for path in request.files[1:]:
         manifest = path.name == f"{request.model.name}.json"
         if manifest and network.backend != "python":
             continue
-        shutil.copyfile(path, folder / (f"{model_file}.json" if manifest else path.name))
+        # in an ONNX file the names of its weights are fixed; other files belong to the model that is named alike
+        alike = not is_onnx and path.name.startswith(f"{stem}.")
+        shutil.copyfile(path, folder / (f"model{path.name[len(stem) :]}" if alike else path.name))
     if network.backend == "python":
         shutil.copyfile(MODELS / "network.py", folder / "model.py")
 

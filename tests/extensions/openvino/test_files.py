@@ -20,6 +20,7 @@ from small_graphs import SPEC, some_images, write_graph
 import adaptrt
 import adaptrt_openvino.build
 from adaptrt import BuildError, DependencyError, ModelError, UsageError
+from adaptrt.packaging.package import prepare
 from adaptrt.specs.backend_parts import ReadsSpec
 from adaptrt.specs.backends import BACKENDS, OpenOptions
 from adaptrt.specs.descriptions import Tensor
@@ -207,3 +208,8 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     environment |= {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     assert not names(tmp_path)
+
+
+def test_a_package_has_the_weights(built: Path) -> None:
+    made = prepare(built, options=None, name=None, image=None, params={})
+    assert [path.name for path in made.files] == ["best.openvino.xml", "best.openvino.bin"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
 from adaptrt.errors import BuildError
-from adaptrt.onnxfile.reader import read_onnx
+from adaptrt.onnxfile.reader import external_files, read_onnx
 from adaptrt.onnxfile.shapes import require_shape
 from adaptrt.specs import ModelSpec, Precision, Target
 from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
@@ -59,6 +59,9 @@ class OnnxRuntime:
 
     def read_spec(self, path: Path) -> ModelSpec | None:
         return read_onnx(path).spec
+
+    def files_of(self, path: Path) -> Sequence[Path]:
+        return (path, *external_files(path, read_onnx(path)))
 
     def describe(self, path: Path) -> Description:
         from adaptrt.backends.onnxruntime.description import describe

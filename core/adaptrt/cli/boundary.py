@@ -127,7 +127,7 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         example = next((line for line, _ in getattr(missing, "examples", ())), None)
         hint = f"For example: {example} (see: {path} --help)" if example else f"See: {path} --help"
         message = error.format_message()
-        if isinstance(error, click.MissingParameter):  # click lists choices on lines of their own
+        if isinstance(error, click.MissingParameter):  # click puts each choice on a separate line
             message = " ".join(message.split())
         return _Failure("UsageError", message, hint, error.exit_code)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):  # click turns the second into the first

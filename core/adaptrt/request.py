@@ -151,7 +151,9 @@ class ShapeRequest:
             return replace(self.batch, name=axis.name or "batch")
         if self.dynamic is None:
             return axis
-        return DEFAULT_BATCH if "batch" in self.dynamic else Dim.fixed(1)
+        if "batch" not in self.dynamic:
+            return Dim.fixed(1)
+        return axis if axis.dynamic else DEFAULT_BATCH
 
 
 def _named_like(shape: Shape, other: Shape) -> Shape:

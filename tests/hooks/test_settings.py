@@ -109,6 +109,14 @@ def test_why_a_module_cannot_be_imported(source: str | None, said: str, hint: st
     assert (caught.value.hint or "").startswith(hint)
 
 
+def test_a_file_named_without_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "mine.toml").write_text("[plugins]\nmodules = ['mine']\n")
+    with pytest.raises(PluginError, match="No module named 'mine'") as caught:
+        open_session(None, tmp_path / "mine.toml")
+    assert caught.value.hint == "A file next to mine.toml is named with its suffix: 'mine.py'."
+
+
 def test_a_python_file_as_settings(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from adaptrt import hookimpl\n")
     with pytest.raises(SettingsError, match="mine.py is not valid TOML") as caught:

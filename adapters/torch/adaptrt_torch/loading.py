@@ -34,6 +34,7 @@ def load(ctx: Conversion) -> nn.Module:
         model = widened(model).eval()
     if ctx.options.part is not None:
         model = part_of(model, ctx.options.part)
+    _require_one_type(source, model)
     return called_by_position(model, tuple(ctx.request.shapes.shapes))
 
 
@@ -46,6 +47,18 @@ def widened(model: nn.Module) -> nn.Module:
                 if tensor is not None and tensor.dtype in (torch.float16, torch.bfloat16):
                     tensor.data = tensor.data.float()
     return model
+
+
+def _require_one_type(source: str, model: nn.Module) -> None:
+    """Reject parameters in both float32 and float64: which of them the results need is up to the author."""
+    first: dict[torch.dtype, str] = {}
+    for name, parameter in model.named_parameters():
+        first.setdefault(parameter.dtype, name)
+    if torch.float32 in first and torch.float64 in first:
+        raise ModelError(
+            f"{source} has parameters in float32 ({first[torch.float32]} ...) and float64 ({first[torch.float64]} ...).",
+            hint=f"Return model.float(), or model.double(), from {source.rpartition(':')[2]}.",
+        )
 
 
 def part_of(model: nn.Module, name: str) -> nn.Module:

@@ -54,7 +54,7 @@ def chosen_backends(request: Request) -> list[Chosen]:
                 f"-o {request.output} is a file of {output.backend.title}, which --to {','.join(request.to)} does not include.",
                 hint=f"Add it: --to {','.join((*request.to, output.suffix.removeprefix('.')))}",
             )
-        found[output.backend.name] = Chosen(output.backend, output.suffix, found[output.backend.name].asked)
+        found[output.backend.name] = output
     return list(found.values())
 
 

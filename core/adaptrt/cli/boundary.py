@@ -127,7 +127,10 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         missing = error.ctx.command if isinstance(error, click.MissingParameter) and error.ctx else None
         example = next((line for line, _ in getattr(missing, "examples", ())), None)
         hint = f"For example: {example} (see: {path} --help)" if example else f"See: {path} --help"
-        return _Failure("UsageError", error.format_message(), hint, error.exit_code)
+        message = error.format_message()
+        if isinstance(error, click.MissingParameter):  # click puts each choice on a separate line
+            message = " ".join(message.split())
+        return _Failure("UsageError", message, hint, error.exit_code)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):  # click turns the second into the first
         return _Failure("Interrupted", "Interrupted", None, INTERRUPTED)
     if isinstance(error, Terminated):

@@ -24,11 +24,15 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
         return
     from adaptrt.conversion_file import VERSIONS, read_conversion
     from adaptrt.errors import UsageError
+    from adaptrt.toml_lines import place_of
 
     content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(_not_a_page(Path(path)))
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
-        raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
+        raise UsageError(
+            f"{place_of(path, VERSIONS)}: [{VERSIONS}] must map packages to versions.",
+            hint='For example: torch = "2.11.0"',
+        )
     _require_repeated(path, content, typed(ctx))
     ctx.meta[_PATH] = path
     use_options(ctx, content, path)
@@ -40,27 +44,38 @@ def use_options(ctx: click.Context, content: Mapping[str, Any], where: str) -> N
     """Make these options the defaults of a command; ``where`` names the file in messages."""
     from adaptrt.conversion_file import NEVER
     from adaptrt.errors import UsageError, did_you_mean
+    from adaptrt.toml_lines import place_of
 
     known = options_by_name(ctx.command)
     defaults: dict[str, Any] = {}
     for name, value in content.items():
         if name == NEVER:
-            raise UsageError(f"{where}: {NEVER} is accepted only on the command line.", hint=f"Pass --{NEVER} there.")
+            raise UsageError(
+                f"{place_of(where, name)}: {NEVER} is accepted only on the command line.", hint=f"Pass --{NEVER} there."
+            )
         parameter = known.get(name)
         if parameter is None or parameter.name is None:
-            raise UsageError(f"{where}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
-        given = _as_given(f"{where}: {name}", name, value, parameter)
+            raise UsageError(f"{place_of(where, name)}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
+        try:
+            given = _as_given(name, value, parameter)
+        except UsageError as error:
+            raise UsageError(f"{place_of(where, name)}: {error.message}", hint=error.hint) from error
         if not is_settled(ctx, parameter):
             defaults[parameter.name] = given
     ctx.default_map = {**defaults, **(ctx.default_map or {})}
 
 
-def file_of(ctx: click.Context, parameter: click.Parameter | None) -> str | None:
-    """The file that the value of this parameter comes from, if it is one of ``--config``."""
+def key_in_file(ctx: click.Context, parameter: click.Parameter | None) -> str | None:
+    """``verify in conversion.toml:2``, if the value of this parameter comes from the file of ``--config``."""
     if parameter is None or ctx.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT_MAP:
         return None
     path: str | None = ctx.meta.get(_PATH)
-    return path
+    if path is None:
+        return None
+    from adaptrt.toml_lines import place_of
+
+    name = parameter.opts[0].removeprefix("--")
+    return f"{name} in {place_of(path, name)}"
 
 
 def _not_a_page(path: Path) -> Path:
@@ -126,29 +141,29 @@ def options_by_name(command: click.Command) -> dict[str, click.Parameter]:
     return found
 
 
-def _as_given(where: str, name: str, value: Any, parameter: click.Parameter) -> Any:
+def _as_given(name: str, value: Any, parameter: click.Parameter) -> Any:
     """The value as the command line gives it: text, a number or a bool, or a tuple of texts."""
     from adaptrt.errors import UsageError
 
     if name in TABLES:
         if not isinstance(value, Mapping):
-            raise UsageError(f"{where} must be a table.", hint=f"For example: [{name}], then a line KEY = VALUE")
+            raise UsageError(f"{name} must be a table.", hint=f"For example: [{name}], then a line KEY = VALUE")
         join = "=" if name in ("set", "shape") else ":"
         return tuple(
-            f"{key}{join}{_scalar(f'{where}.{key}', one)}"
+            f"{key}{join}{_scalar(f'{name}.{key}', one)}"
             for key, found in value.items()
             for one in (found if isinstance(found, list) and name != "set" else [found])
         )
     if parameter.multiple:
-        return tuple(_scalar(where, one) for one in (value if isinstance(value, list) else [value]))
+        return tuple(_scalar(name, one) for one in (value if isinstance(value, list) else [value]))
     is_switch = isinstance(parameter, click.Option) and parameter.is_flag
     if is_switch != isinstance(value, bool):
         wanted = "true or false" if is_switch else "text or a number"
-        raise UsageError(f"{where} must be {wanted}.", hint=f"Edit the file: {name} = ...")
-    return value if is_switch else _scalar(where, value)
+        raise UsageError(f"{name} must be {wanted}.", hint=f"Edit the file: {name} = ...")
+    return value if is_switch else _scalar(name, value)
 
 
-def _scalar(where: str, value: Any) -> str:
+def _scalar(name: str, value: Any) -> str:
     from adaptrt.errors import UsageError
 
     if isinstance(value, bool):
@@ -158,9 +173,9 @@ def _scalar(where: str, value: Any) -> str:
     if isinstance(value, (list, dict)):
         import json
 
-        if where.rpartition(": ")[2].startswith("set."):  # --set reads JSON
+        if name.startswith("set."):  # --set reads JSON
             return json.dumps(value)
-    raise UsageError(f"{where} must be text or a number.", hint="Quote it.")
+    raise UsageError(f"{name} must be text or a number.", hint="Quote it.")
 
 
 def _other_versions(versions: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from adaptrt.cli.config_file import file_of
+from adaptrt.cli.config_file import key_in_file
 from adaptrt.cli.given import Given, read_given
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
 from adaptrt.cli.output import echo
@@ -135,8 +135,7 @@ class Command(click.Command):
             if isinstance(error, click.BadParameter):
                 name = next((one.name for one in given.variables if one.option is error.param), None)
                 error.param_hint = f"{name} (an environment variable)" if name else error.param_hint
-                if (file := file_of(ctx, error.param)) is not None and error.param is not None:
-                    error.param_hint = f"{error.param.opts[0].removeprefix('--')} in {file}"
+                error.param_hint = key_in_file(ctx, error.param) or error.param_hint
             if isinstance(error, click.MissingParameter) and (taken := self._taken_as_value(typed)):
                 raise click.UsageError(f"{error.format_message()} {taken}", ctx=ctx) from error
             if "argument" in error.message:

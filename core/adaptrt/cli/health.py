@@ -20,9 +20,15 @@ from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
 from adaptrt.python_process import program_command
 from adaptrt.specs.backend_parts import NamesSetup
 from adaptrt.specs.backends import BACKENDS, Backend, runs_onnx
+from adaptrt.specs.commands import COMMANDS
+from adaptrt.specs.executors import EXECUTORS
+from adaptrt.specs.packagers import PACKAGERS
 
 # what each purpose requires; those of backends follow
 PURPOSES = {"Predict with ONNX files": "adaptrt[onnx]", "Convert": "adaptrt[export]"}
+
+# plugins that take no part in conversions
+_OTHER_GROUPS = (EXECUTORS.group, PACKAGERS.group, COMMANDS.group)
 
 # distributions that contain the same modules
 _ALSO = {**ALTERNATIVES, "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-dispatch")}
@@ -48,7 +54,7 @@ def examine() -> dict[str, Any]:
         "versions": {
             "python": f"{platform.python_version()} ({sys.executable})",
             "platform": platform.platform(terse=True),
-            **{package: installed_version(package) for package in described_packages()},
+            **{package: installed_version(package) for package in described_packages(*_OTHER_GROUPS)},
         },
         "gpus": gpus,
         "no_gpu": no_gpu,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adaptrt.backends.choice import chosen_backends, wants_reduced_graph
+from adaptrt.backends.choice import chosen_backends, target_for, target_of, wants_reduced_graph
 from adaptrt.cli.output import echo
 from adaptrt.options import takes_option
 from adaptrt.pipeline.artifacts import why_float32
@@ -16,6 +16,7 @@ from adaptrt.pipeline.output import destination_of, require_folder
 from adaptrt.pipeline.preflight import require_calibration, require_images, require_possible
 from adaptrt.pipeline.recognize import wrong_adapter
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.plugins.session import Session
 from adaptrt.quantities import file_size
 from adaptrt.rendering.formatting import display_path
 from adaptrt.report import LINKS
@@ -72,7 +73,9 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
         "wrappers": session.wrappers(),
         "files": [
             {"path": str(path), "exists": path.exists(), "condition": condition}
-            for path, condition in ((destination.path(suffix), when) for suffix, when in _files(request).items())
+            for path, condition in (
+                (destination.path(suffix), when) for suffix, when in _files(request, session).items()
+            )
         ],
         **({"model": model} if model else {}),
     }
@@ -84,7 +87,7 @@ def _model_plan(request: Request) -> dict[str, Any]:
     return model_plan(request)
 
 
-def _files(request: Request) -> dict[str, str]:
+def _files(request: Request, session: Session) -> dict[str, str]:
     """The files to write, by suffix, each with its condition; empty: always written."""
     files: dict[str, str] = {}
     for one in chosen_backends(request):
@@ -95,6 +98,9 @@ def _files(request: Request) -> dict[str, str]:
                 files[f".{request.precision}.onnx"] = ""
             continue
         condition = "" if one.asked else f"if {one.backend.title} can build it here"
+        if one.asked and not session.others("build_engine"):
+            reason = one.backend.unavailable(target_for(one.backend, target_of(request)), request.build.device)
+            condition = f"cannot be built here: {reason}" if reason else ""
         files[suffix] = condition
         if isinstance(one.backend, KeepsManifest):
             files[f"{suffix}.json"] = condition

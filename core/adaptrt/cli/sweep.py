@@ -147,11 +147,14 @@ def _require_known(cells: Sequence[Cell], file: str) -> None:
     from adaptrt.cli.config_file import options_by_name
     from adaptrt.cli.convert import convert
     from adaptrt.errors import UsageError, did_you_mean
+    from adaptrt.toml_lines import place_of
 
     known = options_by_name(convert)
     unknown = next((key for cell in cells for key in cell.options if key not in known), None)
     if unknown is not None:
-        raise UsageError(f"{file}: unknown key {unknown!r}.", hint=did_you_mean(unknown, list(known)))
+        raise UsageError(
+            f"{place_of(file, unknown)}: unknown key {unknown!r}.", hint=did_you_mean(unknown, list(known))
+        )
 
 
 def _repeated_code(cell: Cell, code: Sequence[str], file: str) -> list[str]:

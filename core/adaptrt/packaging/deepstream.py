@@ -56,6 +56,7 @@ class DeepStream:
     summary = "configuration for NVIDIA DeepStream"
     options = DeepStreamOptions
     uses_sample = False
+    backends = ("onnxruntime", "tensorrt")
     examples = (
         (
             "adaptrt package deepstream best.engine -o deepstream/",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from adaptrt.pipeline.output import output_error
 from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.backend_parts import HasFilesBeside, KeepsManifest, ReadsSpec
-from adaptrt.specs.backends import Backend, runs_onnx
+from adaptrt.specs.backends import BACKENDS, Backend, runs_onnx
 from adaptrt.specs.packagers import Package, Packager, PackageRequest
 from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.store.workspace import created_folder, workspace
@@ -52,6 +52,7 @@ def package(
     ``_`` replaces what a folder's name cannot have on every system. Without ``overwrite``, existing files are an ``OutputError``.
     Nothing is written if the packager fails.
     """
+    _require_taken(packager, model)
     request = prepare(model, options=options, name=name, image=image, params=params or {})
     try:
         with created_folder(output), workspace(output, f"{request.name}.package") as aside:
@@ -71,8 +72,7 @@ def prepare(
     model: Path, *, options: Any, name: str | None, image: Path | None, params: Mapping[str, str]
 ) -> PackageRequest:
     """Read what a packager needs; the model is not run, so neither a GPU nor its libraries are needed."""
-    require_model_file(model)
-    backend = require_backend(model)
+    backend = _backend_of(model)
     spec = spec_with_params(_spec_of(model, backend), params)
     sample, content = _sample(spec, image)
     return PackageRequest(
@@ -84,6 +84,24 @@ def prepare(
         sample=sample,
         image=content,
         options=options,
+    )
+
+
+def _backend_of(model: Path) -> Backend:
+    require_model_file(model)
+    return require_backend(model)
+
+
+def _require_taken(packager: Packager, model: Path) -> None:
+    """Reject the file of a backend that the other program does not have."""
+    taken: Sequence[str] | None = getattr(packager, "backends", None)
+    backend = _backend_of(model)
+    if taken is None or backend.name in taken:
+        return
+    titles = " or ".join(BACKENDS.find(name).title for name in taken)
+    raise UsageError(
+        f"Package format {packager.name} does not support {model.name}, a file of {backend.title}.",
+        hint=f"Package a file of {titles}.",
     )
 
 

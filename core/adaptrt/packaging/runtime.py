@@ -33,6 +33,7 @@ class Runtime:
     summary = "an engine with a C++ example, for devices without Python"
     options = None
     uses_sample = False
+    backends = ("onnxruntime", "tensorrt")
     examples = (("adaptrt package runtime best.engine -o runtime/", "best.engine, spec.json, adaptrt.hpp, main.cpp"),)
 
     def write(self, request: PackageRequest, folder: Path) -> Package:

@@ -13,6 +13,7 @@ from typing import Any
 
 from adaptrt.errors import UsageError
 from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
+from adaptrt.quantities import counted
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, Inputs
 from adaptrt.spread import spread
@@ -118,7 +119,7 @@ def calibration_data(
         batches=-(-len(used) // size),
         read=lambda index: inputs_of(used[index * size : (index + 1) * size]),
         digest=_digest(images.hashes, spec, size),
-        title=f"{len(used)} images of {request.source}",
+        title=f"{counted(len(used), 'image')} of {request.source}",
         probes=len(others),
         probe=lambda index: inputs_of([others[index]]),
     )
@@ -155,7 +156,7 @@ def _from_arrays(
         batches=-(-count // size),
         read=lambda index: batch_of(chosen[index * size : (index + 1) * size]),
         digest=_digest([file_sha256(request.source), *map(str, chosen)], spec, size),
-        title=f"{count} rows of {request.source}",
+        title=f"{counted(count, 'row')} of {request.source}",
         probes=len(probes),
         probe=lambda index: batch_of([probes[index]]),
     )

@@ -248,7 +248,8 @@ class ConversionJob:
             self.job.report.patches = records
             warn_untested(records, self.job.warn, link_1=verifying)
             runner, patched = EagerRunner(model, tuple(output.name for output in spec.outputs)), []
-            with links.guarded(link, error=PatchError):
+            error = PatchError if patches else VerificationError
+            with links.guarded(link, error=error, cause=links.NARROWED_FAILS if self.narrowed else None):
                 given = [sample.inputs for sample in self.job.samples]
                 if verifying:
                     first, self.in_context = run_watched(lambda: runner.run(given[0]))

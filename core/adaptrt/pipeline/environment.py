@@ -25,12 +25,13 @@ _INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _GROUPS = ("adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders", "adaptrt.precisions", ADAPTERS, EXTENSIONS)
 
 
-def described_packages() -> list[str]:
-    """Every distribution of interest: adaptrt, the installed plugins, and what they require.
+def described_packages(*more: str) -> list[str]:
+    """Every distribution of interest to a conversion: adaptrt, the installed plugins, and what they require. ``more``: further
+    groups of entry points.
 
     Extras are included, since a framework that conflicts with others is an extra (``adaptrt-openvino[openvino]``).
     """
-    requires = {candidate.distribution: candidate.requires for candidate in find_candidates(*_GROUPS)}
+    requires = {candidate.distribution: candidate.requires for candidate in find_candidates(*_GROUPS, *more)}
     names: dict[str, None] = {}
     for distribution, texts in requires.items():
         names[canonicalize_name(distribution)] = None

@@ -63,17 +63,21 @@ def _with_detail(hint: str, detail: str) -> str:
 
 
 @contextmanager
-def guarded(link: Link, *, error: type[PatchError | VerificationError] = VerificationError) -> Iterator[None]:
-    """A converted model that does not run fails its link."""
+def guarded(
+    link: Link, *, error: type[PatchError | VerificationError] = VerificationError, cause: str | None = None
+) -> Iterator[None]:
+    """A converted model that does not run fails its link. ``cause``: a hint that is more likely than that of the link."""
     try:
         yield
     except Exception as found:
         reason = found.message if isinstance(found, AdaptrtError) else f"{type(found).__name__}: {found}"
         link.status, link.reason = "failed", reason
         hint = found.hint if isinstance(found, VerificationError) else None
-        if link.number == 1 and not isinstance(found, AdaptrtError):
+        if cause is None and link.number == 1 and not isinstance(found, AdaptrtError):
             hint = f"{raised_in_patched(found)} Use --debug to show the full traceback.".lstrip()
-        raise error(f"Link {link.number} ({link.name}) fails: {reason}", hint=hint or _HINTS[link.number]) from found
+        raise error(
+            f"Link {link.number} ({link.name}) fails: {reason}", hint=hint or cause or _HINTS[link.number]
+        ) from found
 
 
 def raised_in_patched(error: Exception) -> str:
@@ -100,6 +104,11 @@ _HINTS = {
 NARROWED = (
     "The model is float64 and the exported one float32: the difference comes from the lower precision. Rewrite the model so "
     "that float32 is sufficient, or declare its inputs as float64 (adapter torch: --set dtypes.NAME=float64)."
+)
+
+NARROWED_FAILS = (
+    "The model is float64, and its float32 copy is exported: its forward() probably converts values to float64. Remove these "
+    "conversions, or declare its inputs as float64 (adapter torch: --set dtypes.NAME=float64)."
 )
 
 _BATCH_DEPENDENT = (

@@ -118,7 +118,7 @@ def unread_options(request: Request) -> list[str]:
 
 
 def require_buildable(request: Request) -> None:
-    """Reject a file that was requested by name (``--to``) and cannot be built here."""
+    """Reject a file that was requested by name (``--to``, ``-o``) and cannot be built here."""
     refuse_unavailable(request, [one for one in chosen_backends(request) if one.asked and one.builds])
 
 

@@ -274,11 +274,13 @@ def _import_module(name: str, settings: Path) -> ModuleType:
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        place = import_place(error)
+        if place := import_place(error):
+            hint = f"Raised at {place}. Use --debug to show the full traceback."
+        elif (settings.parent / f"{name}.py").is_file():
+            hint = f"A file next to {settings.name} is named with its suffix: '{name}.py'."
+        else:
+            hint = f"Check its name, and that it is installed or next to {settings.name}."
         raise PluginError(
-            f"Module {name!r} of {settings.name} cannot be imported: {type(error).__name__}: {error}",
-            hint=f"Raised at {place}. Use --debug to show the full traceback."
-            if place
-            else f"Check its name, and that it is installed or next to {settings.name}.",
+            f"Module {name!r} of {settings.name} cannot be imported: {type(error).__name__}: {error}", hint=hint
         ) from error
     return module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -12,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from adaptrt.errors import SettingsError, did_you_mean
+from adaptrt.toml_lines import line_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,7 +80,7 @@ def read_settings(path: Path) -> Settings:
     try:
         return _checked(content)
     except _ValueError as wrong:
-        place = f"{path}:{_line_of(text, wrong.where)}"
+        place = f"{path}:{line_of(text, wrong.where) or 1}"
         raise SettingsError(f"{place}: {wrong.message}.", hint=wrong.hint) from None
 
 
@@ -138,21 +138,3 @@ def _require_known(table: Mapping[str, Any], kind: type[Any], where: tuple[str, 
 
 def _wrong(where: tuple[str, ...], message: str) -> _ValueError:
     return _ValueError(where, f"{'.'.join(where)}: {message}")
-
-
-def _line_of(text: str, where: tuple[str, ...]) -> int:
-    """The line that most likely contains a key: the deepest part of its dotted path found in the text, in order.
-
-    TOML parsers keep no positions; a key written in an unusual way (inline table, escapes) gives the line of its table.
-    """
-    line = 1
-    lines = text.splitlines()
-    for part in where:
-        pattern = re.compile(
-            rf"^\s*\[*\s*(?:[\w\"'-]+\s*\.\s*)*[\"']?{re.escape(part)}[\"']?\s*(?:[=.\]]|$)|[{{,]\s*{re.escape(part)}\s*="
-        )
-        for number in range(line, len(lines) + 1):
-            if pattern.search(lines[number - 1]):
-                line = number
-                break
-    return line

@@ -32,7 +32,9 @@ def print_findings(console: Console, findings: Sequence[Finding], *, hidden: int
             where.append(f"  ({place.count} times)" if place.count > 1 else "", style="dim")
             console.print(where, soft_wrap=True)
         console.print(Text(f"          hint: {finding.advice}", style="dim"), soft_wrap=True)
-    console.print(Text(summary(findings) + (f" ({hidden} notes, shown with -v)" if hidden else "")), soft_wrap=True)
+    console.print(
+        Text(summary(findings) + (f" ({counted(hidden, 'note')}, shown with -v)" if hidden else "")), soft_wrap=True
+    )
 
 
 def summary(findings: Sequence[Finding]) -> str:

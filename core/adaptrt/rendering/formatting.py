@@ -136,7 +136,7 @@ def verdict(report: Report) -> str:
     if word == "not verified":
         return "Not verified: no output was compared with the model."
     checks = sum(len(link.checks) for link in ran)
-    held = f"{len(ran)} of {len(report.links)} links ran, all {checks} checks passed"
+    held = f"{len(ran)} of {len(report.links)} links ran, {f'all {checks} checks' if checks != 1 else '1 check'} passed"
     if word == "verified":
         return f"Verified: {held}."
     return f"Partly verified: {held}. Missing checks are listed below."

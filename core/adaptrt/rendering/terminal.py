@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from adaptrt.report import Check, Link, Report
 
+_LONG_NAME = 45  # of 80 columns, beside the size and the verdict
 VERDICT_STYLES = {"verified": "bold green", "partly verified": "bold yellow", "not verified": "bold"}
 _COLORS = {"passed": "green", "failed": "red", "not run": "dim"}
 
@@ -160,7 +161,9 @@ def _changes(report: Report) -> list[RenderableType]:
 def files_table(report: Report) -> Table:
     """What was written, with sizes."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(overflow="fold")  # long paths are not cut off
+    paths = [display_path(record.path) for record in report.files.values()] + list(map(display_path, report.reports))
+    # a name is in one piece, to be copied: rather the hash, which reports have too, is cut off; a longer path is folded
+    table.add_column(overflow="fold", no_wrap=max(map(len, paths), default=0) <= _LONG_NAME)
     table.add_column(justify="right", no_wrap=True, style="cyan")
     table.add_column(no_wrap=True)
     table.add_column(style="dim", overflow="fold")
@@ -170,7 +173,7 @@ def files_table(report: Report) -> Table:
             Text(display_path(record.path)),
             file_size(record.bytes),
             Text(word, style=VERDICT_STYLES.get(word, "")),
-            f"sha256 {record.sha256[:12]}",
+            Text(f"sha256 {record.sha256[:12]}", no_wrap=True, overflow="ellipsis"),
         )
     for path in map(Path, report.reports):
         table.add_row(Text(display_path(path)), file_size(path.stat().st_size), "", "")

@@ -87,7 +87,8 @@ class Packager(Protocol):
 
     ``options`` is a frozen dataclass, or ``None``. Each of its fields becomes an option of the command: a ``bool`` is a flag,
     ``metadata`` has ``help``, and may have ``metavar`` and ``choices``. A packager that writes nothing of ``request.sample`` may say
-    so with ``uses_sample = False``: its command then has no ``--image``.
+    so with ``uses_sample = False``: its command then has no ``--image``. ``backends`` may name those whose files the other program
+    runs; files of others are then rejected.
     """
 
     name: str

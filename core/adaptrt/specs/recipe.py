@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.precisions import precision_named
+from adaptrt.toml_lines import place_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,6 +57,15 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
 
+@contextmanager
+def _at(path: Path, key: str) -> Iterator[None]:
+    """Put the file and the line of the key before the message of an error."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{place_of(path, key)}: {error.message}", hint=error.hint) from error
+
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a file; a ``UsageError`` names the key that is wrong."""
     try:
@@ -66,17 +77,25 @@ def read_recipe(path: Path) -> Recipe:
     known = ("precision", *_LISTS, "found")
     for name in content:
         if name not in known:
-            raise UsageError(f"{path}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
+            raise UsageError(f"{place_of(path, name)}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
     precision, found = content.get("precision"), content.get("found", {})
-    if not isinstance(precision, str) or not isinstance(found, Mapping):
-        raise UsageError(f"{path}: precision must be text, but is a table.", hint='For example: precision = "int8"')
-    precision_named(precision)
+    if not isinstance(precision, str):
+        problem = "precision must be text" if "precision" in content else "the key precision is required"
+        raise UsageError(f"{place_of(path, 'precision')}: {problem}.", hint='For example: precision = "int8"')
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{place_of(path, 'found')}: found must be a table.", hint="Remove it: it changes nothing.")
+    with _at(path, "precision"):
+        precision_named(precision)
     patterns = {}
     for name in _LISTS:
         value = content.get(name, [])
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(f"{path}: {name} must be a list of strings.", hint=f'For example: {name} = ["^/head/"]')
-        for one in value:
-            compile_pattern(one, f"--{name}")
+            raise UsageError(
+                f"{place_of(path, name)}: {name} must be a list of strings.",
+                hint=f'For example: {name} = ["^/head/"]',
+            )
+        with _at(path, name):
+            for one in value:
+                compile_pattern(one, f"--{name}")
         patterns[name.replace("-", "_")] = tuple(value)
     return Recipe(precision, **patterns, found=found)

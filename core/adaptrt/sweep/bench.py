@@ -14,6 +14,7 @@ from adaptrt.python_process import module_command
 from adaptrt.quantities import digits
 from adaptrt.specs.executors import Command, command_results
 from adaptrt.store.workspace import written_aside
+from adaptrt.toml_lines import place_of
 
 if TYPE_CHECKING:
     from adaptrt.sweep.run import Outcome, SweepRequest
@@ -48,13 +49,15 @@ def bench_of(content: Mapping[str, Any], where: str) -> BenchPlan | None:
         return None
     table = content["bench"]
     if not isinstance(table, Mapping):
-        raise UsageError(f"{where}: bench must be a table.", hint="Write [bench].")
+        raise UsageError(f"{place_of(where, 'bench')}: bench must be a table.", hint="Write [bench].")
     words: list[str] = []
     for key, value in table.items():
         if key not in KEYS:
-            raise UsageError(f"{where}: [bench] has no option {key!r}.", hint=did_you_mean(key, KEYS))
+            raise UsageError(
+                f"{place_of(where, 'bench', key)}: [bench] has no option {key!r}.", hint=did_you_mean(key, KEYS)
+            )
         if isinstance(value, (list, Mapping)) or "," in str(value):
-            raise UsageError(f"{where}: [bench] {key} must be one value; got {value!r}.")
+            raise UsageError(f"{place_of(where, 'bench', key)}: [bench] {key} must be one value; got {value!r}.")
         words.append(f"--{key}={value}")
     return BenchPlan(tuple(words))
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.toml_lines import place_of
 
 _TABLES = ("options", "models", "axes", "bench")
 RESERVED = ("output", "config")
@@ -51,7 +52,7 @@ def cells_of(content: Mapping[str, Any], where: str) -> list[Cell]:
     """The conversions of a sweep file, in the order of models, then axes. ``where`` names the file in messages."""
     unknown = next((key for key in content if key not in _TABLES), None)
     if unknown is not None:
-        raise UsageError(f"{where}: unknown key {unknown!r}.", hint=did_you_mean(unknown, _TABLES))
+        raise UsageError(f"{place_of(where, unknown)}: unknown key {unknown!r}.", hint=did_you_mean(unknown, _TABLES))
     common, axes = _table(content, "options", where), _table(content, "axes", where)
     models = content.get("models")
     if not isinstance(models, list) or not models or not all(isinstance(model, Mapping) for model in models):
@@ -59,7 +60,8 @@ def cells_of(content: Mapping[str, Any], where: str) -> list[Cell]:
     for name, values in axes.items():
         if not isinstance(values, list) or not values:
             raise UsageError(
-                f"{where}: [axes] {name} must be a list of values.", hint=f'For example: {name} = ["a", "b"]'
+                f"{place_of(where, 'axes', name)}: [axes] {name} must be a list of values.",
+                hint=f'For example: {name} = ["a", "b"]',
             )
     count = len(models)
     for values in axes.values():
@@ -95,10 +97,12 @@ def _combined(
         for options in (common, own):
             clash = next((key for key in options if key in axes), None)
             if clash is not None:
-                raise UsageError(f"{where}: {clash!r} is both an option and an axis.", hint="Remove one of them.")
+                raise UsageError(
+                    f"{place_of(where, clash)}: {clash!r} is both an option and an axis.", hint="Remove one of them."
+                )
         for key in RESERVED:
             if key in common or key in own or key in axes:
-                raise UsageError(f"{where}: {key!r} is set by the sweep.", hint=f"Remove {key}.")
+                raise UsageError(f"{place_of(where, key)}: {key!r} is set by the sweep.", hint=f"Remove {key}.")
         name = model.get("name", Path(source).stem or source)
         for values in itertools.product(*axes.values()):
             place = dict(zip(axes, values, strict=True))
@@ -109,7 +113,7 @@ def _combined(
 def _table(content: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     table = content.get(name, {})
     if not isinstance(table, Mapping):
-        raise UsageError(f"{where}: {name} must be a table.", hint=f"Write [{name}].")
+        raise UsageError(f"{place_of(where, name)}: {name} must be a table.", hint=f"Write [{name}].")
     return table
 
 

@@ -146,3 +146,30 @@ def test_an_output_with_the_name_of_an_input(folder: Path) -> None:
     with pytest.raises(adaptrt.ModelError, match="'x' is the name of both an input and an output") as caught:
         adaptrt.convert("same.py:Same", adapter="torch", shape="x=1..4x3", exporter="torchscript")
     assert 'output_names=["x_out", "y"]' in (caught.value.hint or "")
+
+
+def test_a_float64_model_that_converts_values_itself_is_named(folder: Path) -> None:
+    """Its float32 copy does not run. No patch is at fault: there are none."""
+    Path("wide.py").write_text(
+        "import torch\n\n\nclass Wide(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(8, 8).double()\n\n"
+        "    def forward(self, x):\n        return self.layer(x.double())\n"
+    )
+    with pytest.raises(adaptrt.VerificationError, match="Double and Float") as caught:
+        adaptrt.convert("wide.py:Wide", adapter="torch", shape="x=1..4x8", verify="quick")
+    assert "The model is float64, and its float32 copy is exported" in str(caught.value.hint)
+    assert "patch" not in str(caught.value.hint)
+    options = {"dtypes": {"x": "float64"}}
+    report = adaptrt.convert("wide.py:Wide", adapter="torch", shape="x=1..4x8", verify="quick", options=options)
+    assert report.link(2).status == "passed"
+
+
+def test_parameters_of_two_precisions_are_named(folder: Path) -> None:
+    Path("mixed.py").write_text(
+        "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4).double())\n"
+    )
+    with pytest.raises(
+        adaptrt.ModelError, match=r"mixed\.py:build has parameters in float32 \(0\.weight ...\) and float64"
+    ) as caught:
+        adaptrt.convert("mixed.py:build", adapter="torch", shape="x=1..4x8")
+    assert caught.value.hint == "Return model.float(), or model.double(), from build."

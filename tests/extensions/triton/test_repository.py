@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 from adaptrt.cli.boundary import run
 from adaptrt.cli.main import cli
 from adaptrt.errors import GraphError
+from adaptrt.packaging.package import prepare
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt_triton.check import parse_config
 from adaptrt_triton.options import TritonOptions
+from adaptrt_triton.repository import write_repository
 from adaptrt_triton.text_format import Name, entries, text_of
 
 Classifier = Callable[..., Path]
@@ -459,3 +462,18 @@ def test_an_engine_of_another_manifest(classifier: Classifier, capsys: pytest.Ca
     engine.write_bytes(b"b plan")
     assert package(engine) == 8
     assert "is not the engine that" in capsys.readouterr().err
+
+
+def test_files_beside_the_model_keep_their_suffix(classifier: Classifier, tmp_path: Path) -> None:
+    """adaptrt finds the weights of OpenVINO by the name of the model."""
+    made = prepare(classifier(), options=TritonOptions(network_backend="python"), name=None, image=None, params={})
+    beside = (tmp_path / "net.pair.xml", tmp_path / "net.pair.bin")
+    for path in beside:
+        path.write_text(path.suffix)
+    (tmp_path / "out").mkdir()
+    write_repository(replace(made, files=beside, backend="pair"), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out" / "net" / "1").iterdir()) == [
+        "model.pair.bin",
+        "model.pair.xml",
+        "model.py",
+    ]

@@ -74,6 +74,15 @@ def test_the_output_names_the_file_of_its_backend(single: Single) -> None:
     assert destination_of(asked(output=Path("a.single.engine"))).path(".onnx") == Path("a.onnx")
 
 
+def test_a_file_named_by_the_output_is_requested() -> None:
+    """Without TensorRT, such a conversion is rejected as with --to; by default, an engine is only written where it can be built."""
+    assert {one.suffix: one.asked for one in chosen_backends(asked(output=Path("out/a.engine")))} == {
+        ".onnx": False,
+        ".engine": True,
+    }
+    assert not any(one.asked for one in chosen_backends(asked(output=Path("out/"))))
+
+
 def test_an_output_that_is_skipped_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"-o best\.engine is a file of TensorRT, which --to onnx does not include"

@@ -120,6 +120,7 @@ def test_debug_shows_the_cause_too(capsys: pytest.CaptureFixture[str]) -> None:
         (("predict", "x.onnx"), "SOURCES"),
         (("evaluate", "x.onnx"), "--data"),
         (("inspect",), "FILE"),
+        (("completion",), "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"),
     ],
 )
 def test_wrong_usage_exits_2_and_points_to_the_help(adaptrt: Any, words: tuple[str, ...], message: str) -> None:

@@ -100,6 +100,7 @@ def test_a_wrong_file_is_named_with_its_key(adaptrt: Any, text: str, message: st
     assert result.code == 2
     assert message in result.err
     assert "conversion.toml" in result.err
+    assert ("conversion.toml:1: " in result.err) == ("is not valid TOML" not in result.err)
 
 
 @pytest.mark.parametrize("page", ["my models/best.report.html", "my models/best.report.HTM", "my models/best.report.1"])
@@ -117,9 +118,9 @@ def test_the_page_of_a_report_is_answered_with_the_report(adaptrt: Any, page: st
 def test_a_value_that_the_option_does_not_have_names_the_file(adaptrt: Any) -> None:
     Path("conversion.toml").write_text('source = "best.pt"\nverify = "fast"\nopset = "new"\n')
     result = adaptrt("convert", "--config", "conversion.toml", "--opset", "17")
-    assert "Error: Invalid value for verify in conversion.toml: 'fast' is not one of" in result.err
+    assert "Error: Invalid value for verify in conversion.toml:2: 'fast' is not one of" in result.err
     result = adaptrt("convert", "--config", "conversion.toml", "--verify", "quick")
-    assert "Error: Invalid value for opset in conversion.toml: 'new' is not a valid integer" in result.err
+    assert "Error: Invalid value for opset in conversion.toml:3: 'new' is not a valid integer" in result.err
     assert "for '--opset':" in adaptrt("convert", "--config", "conversion.toml", "--verify", "none", "--opset", "x").err
 
 

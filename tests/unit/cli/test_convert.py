@@ -275,6 +275,14 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
     assert files() == ["detector.onnx"]
 
 
+def test_dry_run_says_what_cannot_be_built(adaptrt: Any, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversion itself is rejected then; the plan may be for another machine."""
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda product: False)
+    words = " ".join(adaptrt("convert", "detector", "--adapter", tiny, "--to", "onnx,engine", "--dry-run").out.split())
+    assert "detector.engine (cannot be built here: TensorRT is not installed)" in words
+    assert "detector.onnx detector.engine" in words
+
+
 def test_dry_run_says_how_to_see_what_the_model_decides(adaptrt: Any, tiny: str) -> None:
     out = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run").out
     assert "patches and graph passes unknown until the model is loaded; use -v to load it" in " ".join(out.split())

@@ -35,6 +35,15 @@ def test_versions_of_what_matters(adaptrt: Any) -> None:
         assert name in result.out
 
 
+def test_versions_of_every_kind_of_plugin(adaptrt: Any, fake_distribution: Any) -> None:
+    """Also of those that only run or package models: they belong into the report of a problem."""
+    for kind in ("executors", "packagers", "commands"):
+        fake_distribution(f"adaptrt-own-{kind}", {f"adaptrt.{kind}": {"own": "own:OWN"}}, requires=["numpy"])
+    out = adaptrt("doctor").out
+    for kind in ("executors", "packagers", "commands"):
+        assert re.search(rf"^adaptrt-own-{kind} +1\.0$", out, re.MULTILINE)
+
+
 def test_what_is_missing_has_its_line(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"adaptrt": "0.1.0", "numpy": "2.0", "opencv-python": "4.1"}
     monkeypatch.setattr(health, "installed_version", here.get)

@@ -15,7 +15,7 @@ from adaptrt.backends.tensorrt.device import Device
 from adaptrt.backends.tensorrt.generations import TensorRT
 from adaptrt.backends.tensorrt.header import read_header
 from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
-from adaptrt.errors import DependencyError
+from adaptrt.errors import DependencyError, EngineError
 from adaptrt.report import Check, Link
 from adaptrt.specs import BuildOptions, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.store.cache import Store, default_timing_folder
@@ -115,6 +115,24 @@ def test_inspect_without_tensorrt(adaptrt: Any, tmp_path: Path, monkeypatch: pyt
     assert adaptrt("inspect", write_engine(tmp_path), "--json").json["facts"]["runs here"] == (
         "unknown: TensorRT is not installed."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cudaErrorInsufficientDriver", "no: No NVIDIA GPU is visible."),
+        ("cudaErrorInitializationError", "unknown: CUDA: cudaErrorInitializationError (device 0)."),
+    ],
+)
+def test_inspect_without_a_gpu(
+    name: str, said: str, adaptrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise EngineError(f"CUDA: {name} (device 0).")
+
+    monkeypatch.setattr("adaptrt.backends.tensorrt.description.import_tensorrt", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.description.describe_device", fails)
+    assert adaptrt("inspect", write_engine(tmp_path), "--json").json["facts"]["runs here"] == said
 
 
 def test_inspect_lists_layers(adaptrt: Any, tmp_path: Path) -> None:

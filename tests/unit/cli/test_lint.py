@@ -32,7 +32,7 @@ def test_findings_for_people(adaptrt: Callable[..., Any], file: Path) -> None:
     assert "1 x Shape: tensor sizes are read" in done.out
     assert "net.py:7" in done.out
     assert "hint: use int(x.shape[i])" in done.out
-    assert "1 warning (1 notes, shown with -v)" in done.out
+    assert "1 warning (1 note, shown with -v)" in done.out
     assert "with five or more axes" not in done.out
     assert "with five or more axes" in adaptrt("lint", file, "-v").out
 

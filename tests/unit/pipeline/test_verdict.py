@@ -129,6 +129,17 @@ def test_a_build_has_the_file_as_its_reference() -> None:
     assert word(found, from_model=False) == "verified"
 
 
+def test_a_build_that_cannot_run_here_is_as_verified_as_its_graph() -> None:
+    found = report(3, kinds=("engine",), spec=IMAGES)
+    found.link(3).shortcoming = "no labels (--data)"
+    found.artifacts = [ArtifactRecord("engine", "rtx", "int8", reason="no GPU")]
+    assert word(found, from_model=False) == "partly verified"
+    assert found.verdict is not None
+    assert found.verdict.missing == ["link 4 did not run: no GPU", "link 3: no labels (--data)"]
+    found.link(3).status = "not run"  # a float32 build: nothing was compared
+    assert word(found, from_model=False) == "not verified"
+
+
 def test_less_than_required_is_an_error() -> None:
     found = report(2, spec=IMAGES)
     record_verdicts(found)

@@ -110,6 +110,9 @@ def test_the_verdict(report: Report) -> None:
     assert formatting.verdict(report) == f"Partly verified: {held}. Missing checks are listed below."
     report.verdict = Verdict("verified")
     assert formatting.verdict(report) == f"Verified: {held}."
+    for link in report.links:
+        link.checks = link.checks[:1] if link.number == 1 else []
+    assert formatting.verdict(report) == "Verified: 3 of 6 links ran, 1 check passed."
 
 
 def test_a_report_of_a_version_without_verdicts_is_never_verified(report: Report) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adaptrt.rendering.terminal import checks_table, next_commands, print_summary
-from adaptrt.report import ArtifactRecord, FileRecord, Report
+from adaptrt.report import ArtifactRecord, FileRecord, Report, Verdict
 from adaptrt.specs import Dim, InputSpec
 
 
@@ -64,6 +64,24 @@ def test_it_fits_eighty_columns(report: Report) -> None:
     lines = shown(report, width=80).splitlines()
     assert max(map(len, lines[: lines.index("Next")])) <= 80
     assert lines[-1].endswith("best.onnx"), "a command is never broken: it is to be pasted"
+
+
+def test_a_name_is_in_one_piece_and_a_long_path_is_whole(report: Report) -> None:
+    long = f"{'folder/' * 12}best.onnx"
+    report.files = {
+        "onnx": FileRecord(
+            "swin_base_patch4_window12_384.fp16.onnx", 119_000_000, "ab" * 32, Verdict("partly verified")
+        ),
+        "json": FileRecord("best.onnx.json", 1, "ab" * 32),
+    }
+    lines = shown(report, width=80).splitlines()
+    (line,) = [line for line in lines if line.startswith("swin_base_patch4_window12_384.fp16.onnx ")]
+    assert "partly verified  sha256 a" in line
+    assert max(map(len, lines[: lines.index("Next")])) <= 80
+    report.files["onnx"].path = long
+    lines = shown(report, width=80).splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("folder/"))
+    assert "".join(line.split()[0] for line in lines[at : at + 3]).startswith(long[:60])
 
 
 def test_files_and_what_to_do_next(report: Report) -> None:

@@ -240,3 +240,12 @@ def test_a_whole_shape_with_other_channels_is_refused(shape: str, got: str) -> N
     assert caught.value.hint == (
         "The order is batch x channels x height x width, for example images=1..16@8x3x640x640."
     )
+
+
+def test_naming_the_batch_as_dynamic_keeps_the_range_of_the_adapter() -> None:
+    """``--dynamic batch,hw`` asks for other heights and widths, not for twice the batch that an adapter considers safe."""
+    own = ModelSpec((InputSpec.image(64, 64, batch=Dim(1, 4, 8, "batch")),), image=ImageTransform())
+    assert shape_of(ShapeRequest(dynamic=frozenset({"batch"})), own) == "batch:1..8@4x3x64x64"
+    assert shape_of(ShapeRequest(dynamic=frozenset({"batch", "hw"})), own).startswith("batch:1..8@4x3x")
+    fixed = ModelSpec((InputSpec.image(64, 64, batch=Dim.fixed(1)),))
+    assert shape_of(ShapeRequest(dynamic=frozenset({"batch"})), fixed) == "batch:1..16@8x3x64x64"

@@ -22,11 +22,13 @@ def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("precision = 8", "precision must be text"),
-        ('precision = "int7"', "int7"),
-        ('precision = "int8"\nkeep-fp17 = []', "unknown key 'keep-fp17'"),
-        ('precision = "int8"\nkeep-fp16 = "a"', "keep-fp16 must be a list"),
-        ('precision = "int8"\nkeep-fp16 = ["("]', "not a valid regular expression"),
+        ("precision = 8", r"recipe\.toml:1: precision must be text"),
+        ("keep-fp16 = []", r"recipe\.toml: the key precision is required"),
+        ('precision = "int7"', r"recipe\.toml:1: Unknown precision 'int7'"),
+        ('precision = "int8"\nfound = 3', r"recipe\.toml:2: found must be a table"),
+        ('precision = "int8"\nkeep-fp17 = []', r"recipe\.toml:2: unknown key 'keep-fp17'"),
+        ('precision = "int8"\nkeep-fp16 = "a"', r"recipe\.toml:2: keep-fp16 must be a list"),
+        ('precision = "int8"\n\nkeep-fp16 = ["("]', r"recipe\.toml:3: .* not a valid regular expression"),
         ('precision = "int8"\nplugins = "a.py"', "unknown key 'plugins'"),
         ("precision =", "not a valid recipe"),
     ],

@@ -109,6 +109,16 @@ def test_invalid_files_are_named(content: dict[str, Any], said: str) -> None:
         cells_of(content, "s.toml")
 
 
+def test_errors_have_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text('[[models]]\nsource = "x"\n\n[axis]\nimgsz = [64]\n')
+    with pytest.raises(UsageError, match=r"s\.toml:4: unknown key 'axis'"):
+        cells_of({"models": [], "axis": {}}, str(path))
+    path.write_text('[[models]]\nsource = "x"\n\n[axes]\nimgsz = 64\n')
+    with pytest.raises(UsageError, match=r"s\.toml:5: \[axes\] imgsz must be a list"):
+        cells_of({"models": [{"source": "x"}], "axes": {"imgsz": 64}}, str(path))
+
+
 def test_results_side_by_side_and_resumed(tmp_path: Path) -> None:
     lines: list[str] = []
     rows = rows_of(run_sweep(request(tmp_path, jobs=3, gpus=("0", "1"), progress=lines.append)))

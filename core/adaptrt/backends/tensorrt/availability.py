@@ -6,7 +6,8 @@ from adaptrt.backends.tensorrt.device import driver_version, identify_device
 from adaptrt.backends.tensorrt.generations import Generation, can_build, generation_of, installed_version
 from adaptrt.errors import AdaptrtError, DependencyError, EngineError
 
-_NO_GPU = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
+NO_GPU = "no NVIDIA GPU is visible"
+_NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
 
 
 def engine_unavailable_reason(target: Generation, device: int = 0) -> str | None:
@@ -32,10 +33,15 @@ def no_gpu_reason(device: int = 0) -> str | None:
     except DependencyError as error:
         return error.message.rstrip(".")
     except EngineError as error:
-        if any(name in error.message for name in _NO_GPU):
-            return "no NVIDIA GPU is visible"
+        if no_gpu(error):
+            return NO_GPU
         raise
     return None
+
+
+def no_gpu(error: AdaptrtError) -> bool:
+    """Whether CUDA failed because this machine has no GPU, or no driver for it."""
+    return any(name in error.message for name in _NO_DEVICE)
 
 
 def issue_platform(target: Generation, device: int = 0) -> dict[str, str]:

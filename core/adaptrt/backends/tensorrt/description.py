@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptrt.backends.tensorrt.availability import NO_GPU, no_gpu
 from adaptrt.backends.tensorrt.build.profiles import profiles_of
 from adaptrt.backends.tensorrt.device import describe_device
 from adaptrt.backends.tensorrt.generations import import_tensorrt, product_named
@@ -102,12 +103,12 @@ def _facts(manifest: Manifest) -> dict[str, str]:
 
 
 def runs_here(manifest: Manifest, path: Path) -> str:
-    """``yes``, or why not; ``not known`` if TensorRT or a GPU is missing."""
+    """``yes``, or why not; ``unknown`` if TensorRT is missing."""
     try:
         tensorrt = import_tensorrt(product_named(manifest.product))
         device = describe_device(0)
     except AdaptrtError as error:
-        return f"unknown: {error.message}"
+        return f"no: {NO_GPU[0].upper()}{NO_GPU[1:]}." if no_gpu(error) else f"unknown: {error.message}"
     libraries = [library.path for library in manifest.plugin_libs]
     here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavor, manifest.product)
     try:

@@ -174,7 +174,8 @@ def test_batches_at_other_shapes(run: Run, passes: bool) -> None:
     spec = spec_of("B:1..4xH:4..8@5xW:4..8@5")
     rng = np.random.default_rng(0)
     inputs = [
-        {"x": rng.standard_normal(shapes["x"]).astype(np.float32)} for _, shapes in numbered(sample_shapes(spec), 4)
+        {"x": rng.standard_normal(shapes["x"]).astype(np.float32)}
+        for _, shapes in numbered(spec, sample_shapes(spec), 4)
     ]
     assert [one["x"].shape[1:] for one in inputs[4:]] == [(4, 4), (8, 8), (8, 4), (8, 4)]
     held, note = invariance(spec, run, inputs)
@@ -192,7 +193,7 @@ def test_batches_fit_the_profiles_of_their_shapes() -> None:
         seen.append(given["x"].shape)
         return invariant(given)
 
-    arrays = [{"x": np.ones(shapes["x"], np.float32)} for _, shapes in numbered(sample_shapes(spec), 4)]
+    arrays = [{"x": np.ones(shapes["x"], np.float32)} for _, shapes in numbered(spec, sample_shapes(spec), 4)]
     invariance(spec, run, arrays)
     assert {shape[0] for shape in seen if shape[1] > 6} == {1, 2}
     assert {shape[0] for shape in seen if shape[1] < 7} >= {1, 2, 3, 5, 8} - {5}
@@ -243,7 +244,7 @@ def test_shapes_of_samples() -> None:
     ]
     assert trace_shapes(spec) == {"images": (2, 3, 64, 48)}
     assert batch_sizes(spec) == [2, 3, 8, 16]
-    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert [seed for seed, _ in numbered(spec, sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_axes_of_one_name_keep_one_size() -> None:

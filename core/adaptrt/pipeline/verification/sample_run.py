@@ -74,7 +74,7 @@ class SampleRun(ABC):
         shapes = sample_shapes(spec)
         # sizes that the network may refuse are all tried
         every = job.request.verify == "full" or bool(nearest_shape(spec))
-        todo = list(numbered(shapes if every else shapes[:1], SAMPLES[job.request.verify]))
+        todo = list(numbered(spec, shapes if every else shapes[:1], SAMPLES[job.request.verify]))
         planned = len(todo)
         for done, (seed, sizes) in enumerate(todo):
             inputs = self.inputs(spec, sizes, seed)

@@ -199,8 +199,10 @@ def _prime(number: int) -> bool:
     return number > 2 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
-def numbered(shapes: list[Shapes], count: int) -> Iterator[tuple[int, Shapes]]:
+def numbered(spec: ModelSpec, shapes: list[Shapes], count: int) -> Iterator[tuple[int, Shapes]]:
     """Seeds and shapes: ``count`` samples at the first shapes, one at each of the others; a second one at the last, where no
-    two sizes are alike, so that it can be in a batch with another."""
+    two sizes are alike, if it can be in a batch with another."""
+    last = batch_range(spec, shapes[-1]) if len(shapes) > 1 else None
+    again = shapes[-1:] if last is not None and last.dynamic else []
     yield from product(range(count), shapes[:1])
-    yield from enumerate([*shapes[1:], *(shapes[-1:] if len(shapes) > 1 else [])], start=count)
+    yield from enumerate([*shapes[1:], *again], start=count)

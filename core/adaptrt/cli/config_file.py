@@ -116,13 +116,14 @@ def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str
     """Refuse code that only the file names: a file from elsewhere must not decide what runs here."""
     from adaptrt.conversion_file import code_in
     from adaptrt.errors import UsageError
+    from adaptrt.toml_lines import place_of
 
     for name, value in code_in(content):
         pair = f"{name.removeprefix('set.')}={value}" if name.startswith("set.") else value
         if not any(word.removeprefix("-s") == pair or word.endswith(f"={pair}") for word in words):
             missing = value if name == "source" else f"--{name.partition('.')[0]} {pair}"
             raise UsageError(
-                f"{path}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
+                f"{place_of(path, *name.split('.', 1))}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
                 hint=f"If you trust it, add {missing}",
             )
 

@@ -161,12 +161,13 @@ def _repeated_code(cell: Cell, code: Sequence[str], file: str) -> list[str]:
     """What the command line of a conversion has to name again; a ``UsageError`` if ``--code`` does not."""
     from adaptrt.conversion_file import code_in
     from adaptrt.errors import UsageError
+    from adaptrt.toml_lines import place_of
 
     words = []
     for name, value in code_in(cell.options):
         if value not in code:
             raise UsageError(
-                f"{file}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
+                f"{place_of(file, name.rpartition('.')[2])}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
                 hint=f"If you trust it, add --code {value}",
             )
         if name.startswith("set."):

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from adaptrt.request import Conversion
 
 
+# what every checkpoint may refer to
+_PLAIN = ("torch.", "collections.", "numpy.", "_codecs.", "builtins.set", "builtins.frozenset", "builtins.bytearray")
+MOST_NAMES = 3
+
+
 @dataclass(frozen=True)
 class Recognition:
     """The adapter that was chosen, and warnings about recognizers that do not work."""
@@ -150,8 +155,11 @@ def _unknown(facts: SourceFacts, matches: list[Match]) -> AdaptrtError:
             hint="To list all available adapters: adaptrt adapters --all",
         )
     what = "No such file, and no" if facts.kind == "name" else "No"
+    own = sorted(name for name in facts.classes if not name.startswith(_PLAIN))
+    more = f", which refers to other code: {printable(', '.join(own[:MOST_NAMES]))}" if own else ""
+    more += f" and {len(own) - MOST_NAMES} more" if len(own) > MOST_NAMES else ""
     return UsageError(
-        " ".join([f"{what} installed adapter recognizes {source}.", *reasons]),
+        " ".join([f"{what} installed adapter recognizes {source}{more}.", *reasons]),
         hint=f"Specify it with --adapter; installed: {', '.join(installed)}.",
     )
 

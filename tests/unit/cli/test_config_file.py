@@ -284,7 +284,7 @@ def test_a_folder_of_code_with_spaces_around_is_refused(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     Path("checkout").mkdir()
     path = tmp_path / "conversion.toml"
-    with pytest.raises(UsageError, match="names code"):
+    with pytest.raises(UsageError, match=r"conversion\.toml:2: set\.repo names code"):
         requested(path, '[set]\nrepo = " checkout "\n', "best.pt")
     with pytest.raises(UsageError, match="names code"):  # the same word elsewhere on the command line does not allow it
         requested(path, '[set]\nrepo = "checkout"\n', "best.pt", "-o", "checkout")

@@ -77,6 +77,20 @@ def test_what_is_unknown_says_why(declare: Declare) -> None:
     assert "zebra" in str(caught.value.hint)
 
 
+def test_what_is_unknown_names_the_classes_in_the_file(declare: Declare, tmp_path: Path) -> None:
+    """Usually a pickled module of the user's own code; it may also be a program."""
+    torch = pytest.importorskip("torch", reason="writes a checkpoint")
+    declare("zebra", "return []")
+    torch.save({"epoch": 1, "model": SimpleNamespace(a=[torch.zeros(2)], path=tmp_path)}, tmp_path / "own.pt")
+    with pytest.raises(UsageError, match="own.pt") as caught:
+        recognize(str(tmp_path / "own.pt"))
+    assert "which refers to other code: pathlib.PosixPath, types.SimpleNamespace." in caught.value.message
+    torch.save({"epoch": 1}, tmp_path / "plain.pt")
+    with pytest.raises(UsageError) as caught:
+        recognize(str(tmp_path / "plain.pt"))
+    assert caught.value.message.endswith("plain.pt.")
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -107,7 +107,7 @@ def test_a_build_is_recorded_too() -> None:
     convert(verify="none")
     settings()
     report = adaptrt.build(
-        "detector.onnx", precision="fp16", target=10, verify="quick", output="built.engine", plugins_file="plugins.toml"
+        "detector.onnx", precision="fp16", target=10, verify="quick", output="built", plugins_file="plugins.toml"
     )
     run = the_run()
     assert run.info.run_name == "detector.onnx"

@@ -64,18 +64,18 @@ layers: $(READY)
 	$(BIN)/lint-imports
 
 pages: $(READY)
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/generators/generate.py --check
 
 format: $(READY)  ## fix and format the code with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 docs: $(READY)  ## regenerate docs/reference and the generated tables
-	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generators/generate.py
 
 site: $(READY)  ## build the documentation site in build/site; broken links are errors
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --group site
-	$(BIN)/python docs/site_pages.py
+	$(BIN)/python docs/generators/site_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file build/mkdocs.yml
 
 dist: $(READY)  ## build the wheels and sources of every distribution, in dist/

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "docs"))
+sys.path.append(str(ROOT / "docs" / "generators"))
 site, repository = (importlib.import_module(name) for name in ("site_pages", "repository"))
 
 PAGES = {path for path in site.tracked() if site.is_page(path)}

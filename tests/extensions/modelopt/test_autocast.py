@@ -80,9 +80,7 @@ def test_a_build_gets_its_types_by_autocast_and_a_typed_file_keeps_its_own(tiny:
     built = adaptrt.build("detector.onnx", precision="fp16", target=10, verify="quick", output="built")
     assert built.link(3).status == "passed"
     assert any("ranges measured on 2 inputs" in note for note in built.notes)
-    again = adaptrt.build(
-        built.files["reduced"].path, precision="fp16", target=10, verify="none", output="again"
-    )
+    again = adaptrt.build(built.files["reduced"].path, precision="fp16", target=10, verify="none", output="again")
     assert not any("AutoCast" in note for note in again.notes)
 
 

@@ -1,6 +1,6 @@
 """Writes docs/images/detected.jpg, the image of the README: two images of ``make demo`` and what was found in them.
 
-make demo && .venv/bin/python docs/draw_image.py
+make demo && .venv/bin/python docs/generators/draw_image.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import adaptrt
 from adaptrt.specs import task_named
 from adaptrt.vision.images import read_image
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
 IMAGES = ("000006.jpg", "000008.jpg")
 GAP = 12

@@ -2,7 +2,7 @@
 pages, the image of the links, the README's table of adapters, the CI jobs, and the address of the repository. With
 ``--check``, it only reports which files are out of date.
 
-python docs/generate.py [--check]
+python docs/generators/generate.py [--check]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
 from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
 import adversarial  # noqa: E402

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _SOURCE = re.compile(r'^Repository = "(https://[^"/]+/([^"/]+/[^"/]+))"$', re.MULTILINE)
 _ADDRESS = re.compile(r"https://[^\"'/\s]+/[\w.-]+/[\w.-]+(?=[\"'/])")
 

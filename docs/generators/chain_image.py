@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adaptrt.report import LINKS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VERIFICATION = ROOT / "docs" / "explanation" / "verification.md"
 
 WIDTH, MARGIN = 860, 24
@@ -73,7 +73,7 @@ def chain_image() -> str:
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" \
 font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif">
   <title>The links: what adaptrt compares during a conversion</title>
-  <!-- Written by `make docs` out of docs/chain_image.py: change it there. -->
+  <!-- Written by `make docs` out of docs/generators/chain_image.py: change it there. -->
   <style>
 {_STYLE}
   </style>

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from repository import repository
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 REPOSITORY, _ = repository()
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")

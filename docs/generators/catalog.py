@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaptrt.plugins.settings import CatalogEntry, read_settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 START, END = "<!-- adapters: written by `make docs` out of plugins.toml -->", "<!-- end of adapters -->"
 
 Catalog = Mapping[str, CatalogEntry]
@@ -75,7 +75,7 @@ def readme() -> str:
 
 
 WORKFLOW = """\
-# Written by `make docs` out of plugins.toml: change it there, or in docs/catalog.py.
+# Written by `make docs` out of plugins.toml: change it there, or in docs/generators/catalog.py.
 name: checks
 on: [push, pull_request]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common.results import FOLDER, markdown, read, with_tables
 
-PAGE = Path(__file__).parent / "how-to" / "quantize-to-int8.md"
+PAGE = Path(__file__).parents[1] / "how-to" / "quantize-to-int8.md"
 TITLES = {
     "yolov5n": "YOLOv5n, 640 pixels",
     "detr": "DETR, 256 pixels",

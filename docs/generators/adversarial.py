@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.common.results import with_tables
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/explanation/what-verification-catches.md"
 
 TITLES = {

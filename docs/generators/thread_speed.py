@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.common.results import markdown, read, with_tables
 
-GUIDE = Path(__file__).parent / "how-to" / "use-from-python.md"
+GUIDE = Path(__file__).parents[1] / "how-to" / "use-from-python.md"
 MEMORIES = ("device", "pinned", "pageable")
 STAGES = ("write", "start", "decode")
 NEVER = 1000

@@ -181,6 +181,14 @@ def test_headers_that_cannot_be(adaptrt: Any, tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["best.engine"]
 
 
+def test_an_engine_that_ultralytics_does_not_run(adaptrt: Any, tmp_path: Path) -> None:
+    done = adaptrt("engine", "wrap", write_engine(tmp_path, product="rtx"))
+    assert done.code == 8
+    assert "an engine of TensorRT-RTX, which Ultralytics does not run" in done.err
+    assert "adaptrt build best.onnx --to" in done.err
+    assert not list(tmp_path.glob("*.ultralytics.engine"))
+
+
 def test_cache_ls_and_prune(adaptrt: Any, tmp_path: Path) -> None:
     assert adaptrt("cache", "ls").out.startswith("0 results, 0 timing caches, 0 B in ")
     (tmp_path / "a").write_bytes(b"12345")

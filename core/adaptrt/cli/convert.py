@@ -90,7 +90,7 @@ def not_iterating(nms: str) -> tuple[str, ...]:
 @option("--embed-preprocess", is_flag=True, section=EXPORT, help="Move the normalization of images into the graph; its input becomes uint8 [N, height, width, channels], RGB.")  # fmt: skip
 @calibration_flags
 @build_flags
-@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, overrules=not_verified, help="How thoroughly to verify.  [default: full]")  # fmt: skip
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, overrules=not_verified, help="How thoroughly to verify: full runs up to nine samples of a profile, and batches for up to 30 s per link.  [default: full]")  # fmt: skip
 @option("--diagnose", is_flag=True, section=PROOF, help="If ONNX Runtime or a built file differs, compare the tensors inside and name the first that differs.")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to trace, verify and draw on.")

@@ -50,7 +50,6 @@ def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bo
 @general_options
 def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """Write an engine with the header that Ultralytics reads, from the manifest next to FILE."""
-    from adaptrt.backends.tensorrt.generations import TENSORRT, product_named
     from adaptrt.backends.tensorrt.header import header_of
     from adaptrt.backends.tensorrt.header import wrap as put_on
     from adaptrt.backends.tensorrt.manifest import matching_manifest
@@ -63,13 +62,7 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
             f"{source.name} has no manifest ({source.name}.json): the names and sizes for the header are unknown.",
             hint="Copy the manifest next to it, or build the engine again.",
         )
-    product = product_named(manifest.product)
-    if product is not TENSORRT:
-        raise EngineError(
-            f"{source.name} is an engine of {product.title}, which Ultralytics does not run.",
-            hint=f"Build one with {TENSORRT.title}: adaptrt build {manifest.onnx} --to engine",
-        )
-    header = header_of(manifest.spec)
+    header = header_of(manifest.spec, manifest.product)
     target = _target(source, output, source.with_name(f"{source.stem}.ultralytics.engine"))
     _written_whole(target, lambda path: put_on(source, path, header))
     _show(target, header, verbose=verbose, quiet=quiet, as_json=as_json)

@@ -184,8 +184,8 @@ def test_headers_that_cannot_be(adaptrt: Any, tmp_path: Path) -> None:
 def test_an_engine_that_ultralytics_does_not_run(adaptrt: Any, tmp_path: Path) -> None:
     done = adaptrt("engine", "wrap", write_engine(tmp_path, product="rtx"))
     assert done.code == 8
-    assert "an engine of TensorRT-RTX, which Ultralytics does not run" in done.err
-    assert "adaptrt build best.onnx --to" in done.err
+    assert "Ultralytics does not run engines of TensorRT-RTX" in done.err
+    assert "adaptrt build MODEL.onnx --to engine" in done.err
     assert not list(tmp_path.glob("*.ultralytics.engine"))
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from adaptrt.backends.tensorrt.generations import TENSORRT, ProductName, product_named
 from adaptrt.errors import EngineError, in_shell
 from adaptrt.literals import literal_value
 from adaptrt.specs import ModelSpec
@@ -57,8 +58,13 @@ def wrap(path: Path, destination: Path, header: dict[str, Any]) -> None:
             target.write(block)
 
 
-def header_of(spec: ModelSpec) -> dict[str, Any]:
-    """The header that Ultralytics reads: the metadata of the ONNX file, as JSON types."""
+def header_of(spec: ModelSpec, product: ProductName = "tensorrt") -> dict[str, Any]:
+    """The header that Ultralytics reads: the metadata of the ONNX file, as JSON types. ``product`` built the engine."""
+    if product != TENSORRT.name:
+        raise EngineError(
+            f"Ultralytics does not run engines of {product_named(product).title}.",
+            hint=f"Build one with {TENSORRT.title}: adaptrt build MODEL.onnx --to engine",
+        )
     if "names" not in spec.metadata or "stride" not in spec.metadata:
         raise EngineError(
             "The manifest holds no Ultralytics metadata (names, stride ...).",

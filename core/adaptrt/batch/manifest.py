@@ -45,7 +45,7 @@ def manifest_of(
     model: Path, options: Mapping[str, Any], sources: Sequence[ImageFile], *, form: str, part_size: int
 ) -> JobManifest:
     """Hashes the model file and those that it needs: a manifest, weights beside it, the external data of an ONNX file."""
-    files = [model, model.with_name(f"{model.name}.json"), *_files_beside(model), *_external(model)]
+    files = [model, *_files_beside(model), *_external(model)]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(os.fsencode(str(path)) + b"\0")

@@ -102,7 +102,7 @@ def open_job(folder: Path, manifest: JobManifest) -> bool:
         return False
     try:
         found = msgspec.json.decode(path.read_bytes(), type=JobManifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not the manifest of a batch job: {error}.", hint="Choose another folder with -o."
         ) from error

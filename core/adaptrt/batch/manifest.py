@@ -45,7 +45,7 @@ def manifest_of(
     model: Path, options: Mapping[str, Any], sources: Sequence[ImageFile], *, form: str, part_size: int
 ) -> JobManifest:
     """Hashes the model file and those that it needs: a manifest, weights beside it, the external data of an ONNX file."""
-    files = [model, model.with_name(f"{model.name}.json"), *_files_beside(model), *_external(model)]
+    files = [model, *_files_beside(model), *_external(model)]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(os.fsencode(str(path)) + b"\0")
@@ -102,7 +102,7 @@ def open_job(folder: Path, manifest: JobManifest) -> bool:
         return False
     try:
         found = msgspec.json.decode(path.read_bytes(), type=JobManifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not the manifest of a batch job: {error}.", hint="Choose another folder with -o."
         ) from error

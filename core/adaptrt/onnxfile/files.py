@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.onnxfile.reader import OnnxFile, read_onnx
-from adaptrt.store.source_files import Identity, identity_of, read_hashed
+from adaptrt.store.hashing import Identity, identity_of
+from adaptrt.store.source_files import read_hashed
 
 
 class OnnxFiles:

@@ -139,10 +139,12 @@ def external_files(path: Path, found: OnnxFile) -> list[Path]:
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    """Whether a location is below the folder, where symbolic links lead too; a file there may be missing."""
+    """Whether a location is below the folder, whatever its name, and where symbolic links lead too; a file there may be missing."""
     try:
-        real = Path(os.path.realpath(folder / name))
-        inside = not Path(name).is_absolute() and real.is_relative_to(os.path.realpath(folder))
+        real, location = Path(os.path.realpath(folder / name)), Path(name)
+        inside = (
+            not location.is_absolute() and ".." not in location.parts and real.is_relative_to(os.path.realpath(folder))
+        )
         return inside and (real.is_file() or not real.exists())
     except (OSError, ValueError):
         return False

@@ -137,10 +137,7 @@ def _outputs_in(model: Path, spec: ModelSpec) -> tuple[Any, ...]:
 
 def _files_of(model: Path, backend: Backend) -> tuple[Path, ...]:
     if not runs_onnx(backend):
-        if isinstance(backend, HasFilesBeside):
-            return (model, *backend.files_beside(model))
-        manifest = model.with_name(f"{model.name}.json")
-        return (model, manifest) if manifest.is_file() else (model,)
+        return (model, *backend.files_beside(model)) if isinstance(backend, HasFilesBeside) else (model,)
     from adaptrt.onnxfile.reader import external_files, read_onnx
 
     beside = external_files(model, read_onnx(model))

@@ -17,7 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import UsageError, did_you_mean, disk_error
-from adaptrt.store.source_files import changed_message, identity_of
+from adaptrt.store.hashing import identity_of
+from adaptrt.store.source_files import changed_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

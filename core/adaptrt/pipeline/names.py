@@ -60,10 +60,11 @@ def _check_groups(output: OutputSpec, shape: tuple[int, ...]) -> None:
                 hint="Correct its axis in the adapter's model_spec.",
             )
         size = shape[group.axis]
-        start, stop = group.start or 0, size if group.stop is None else group.stop
+        given = group.start or 0, size if group.stop is None else group.stop
+        start, stop = (size + bound if bound < 0 else bound for bound in given)
         if not 0 <= start < stop <= size:
             raise ModelError(
-                f"{what} is {start}:{stop} along axis {group.axis}, which has {size} entries.",
+                f"{what} is {given[0]}:{given[1]} along axis {group.axis}, which has {size} entries.",
                 hint="Correct its start and stop in the adapter's model_spec.",
             )
 

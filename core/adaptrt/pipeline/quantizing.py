@@ -16,6 +16,7 @@ from adaptrt.pipeline.verification.by_metric import (
 )
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verify import Verification, compare_samples
+from adaptrt.specs import task_named
 from adaptrt.specs.backends import runs_onnx
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
     if job.judge is not None:
         built = not runs_onnx(artifact.backend)
         checks, note = job.judge.checks(runner, spec, artifact.precision, job.metrics, built=built)
-        shortcoming = job.judge.shortcoming
+        nothing = "" if checks else task_named(spec.task).empty_reason
+        shortcoming = "; ".join(filter(None, [nothing, job.judge.shortcoming]))
     elif job.calibration is None:
         found.note = "; ".join(filter(None, [found.note, "predictions were not compared: no --data or --image"]))
         found.shortcoming = "no images to compare predictions on (--data or --image)"
@@ -95,6 +97,8 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
     else:
         return Verification(note="no images beside those of the calibration: use 10 or more, or --data", empty=True)
     judging = [*checks, *found.checks]
+    if not judging:
+        return Verification(note="; ".join(filter(None, [found.note, note, shortcoming])), empty=True)
     failed = next((check for check in judging if not check.passed), None)
     return Verification(
         checks=judging,

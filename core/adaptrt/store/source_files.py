@@ -8,12 +8,9 @@ import os
 from pathlib import Path
 
 from adaptrt.errors import UsageError
-from adaptrt.store.hashing import content_sha256
+from adaptrt.store.hashing import Identity, content_sha256, identity_of
 
 MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # limits for a folder to hash
-
-# device, inode, size, mtime and ctime (renaming back and forth changes only the ctime)
-Identity = tuple[int, int, int, int, int]
 
 
 class SourceFiles:
@@ -88,7 +85,3 @@ def read_hashed(path: Path) -> tuple[Identity, str]:
     """Hash and identity of the same open file."""
     with path.open("rb") as file:
         return identity_of(os.fstat(file.fileno())), content_sha256(file)
-
-
-def identity_of(found: os.stat_result) -> Identity:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

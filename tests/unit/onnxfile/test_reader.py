@@ -329,13 +329,15 @@ def test_weights_in_other_files_are_found_wherever_they_are(tmp_path: Path, form
 
 
 @pytest.mark.parametrize(
-    "location", ["../m.data", "{}/m.data", "a/../../m.data", "link", "loop", ".", "", "/dev/zero", "x" * 300]
+    "location",
+    ["../m.data", "{}/m.data", "a/../../m.data", "../model/own.data", "link", "loop", ".", "", "/dev/zero", "x" * 300],
 )
 def test_weights_outside_the_folder_are_not_read(tmp_path: Path, location: str) -> None:
     """As in ONNX Runtime; what is packaged or hashed would be a file that the user did not name."""
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "m.data").write_bytes(bytes(8))
+    (folder / "own.data").write_bytes(bytes(8))
     (folder / "link").symlink_to(tmp_path / "m.data")
     (folder / "loop").symlink_to("loop")
     path, relu = folder / "m.onnx", onnx.helper.make_node("Relu", ["w"], ["y"])

@@ -54,9 +54,38 @@ def test_a_class_that_is_lost_hardly_changes_the_score() -> None:
     assert classified(truths, two).endswith(", and 1 more lose more than half of their score")
 
 
+def test_classes_whose_images_have_their_own_sizes() -> None:
+    """The images of one size then show one class, but those of the others do not."""
+    truths = [3] * 60 + [4] * 40
+    examples = tuple(Example(Path(f"{index}.png"), truth) for index, truth in enumerate(truths))
+    model = spec("classify", *map(str, range(CLASSES)))
+    sizes = [(32, 32) if truth == 3 else (64, 48) for truth in truths]
+    right = [*map(answer, truths)]
+    assert blind_spots(model, Dataset(examples), right, right, sizes, 1.0) == ""
+
+
 def boxes(*rows: tuple[float, float, float, float, int]) -> Detections:
     found = np.float32([row[:4] for row in rows]).reshape(-1, 4)
     return Detections(found, np.linspace(0.9, 0.8, len(rows), dtype=np.float32), np.array([row[4] for row in rows], int), ("a", "b"))  # fmt: skip
+
+
+def test_most_images_are_without_objects_and_of_one_size(tmp_path: Path) -> None:
+    pytest.importorskip("faster_coco_eval", reason="computes mAP")
+    from adaptrt.specs import scoring_named
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    model, right, sizes = spec("detect", "a", "b"), [], []
+    for index in range(30):
+        sizes.append((100, 100) if index < 20 else (100, 90 + index))
+        write_image(tmp_path / "images" / f"{index:02}.png", np.zeros((*sizes[-1], 3), np.uint8))
+        width = sizes[-1][1]
+        line = "" if index < 20 else f"0 {20 / width} 0.2 {20 / width} 0.2\n"
+        (tmp_path / "labels" / f"{index:02}.txt").write_text(line)
+        right.append(boxes((10, 10, 30, 30, 0)) if line else boxes())
+    (tmp_path / "data.yaml").write_text("path: .\nval: images\nnames: {0: a, 1: b}\n")
+    dataset = scoring_named("detect").read_dataset(tmp_path / "data.yaml", model, None)
+    assert blind_spots(model, dataset, right, right, sizes, 1.0) == ""
 
 
 @pytest.mark.parametrize("found", [True, False])

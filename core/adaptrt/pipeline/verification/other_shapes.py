@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.verification.samples import Sample, batch_range
@@ -12,11 +12,8 @@ from adaptrt.specs import ModelSpec
 from adaptrt.verify.batch_invariance import Rows, batched_inputs, split_rows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from adaptrt.specs import Precision
-
-    Arrays = Mapping[str, NDArray[Any]]
+    from adaptrt.specs.tensors import Arrays
 
 _LARGER = 2  # times the elements of the largest batch so far, for the largest batch at other sizes: memory is limited
 
@@ -44,7 +41,7 @@ def other_shapes(
     found, spent, left = [], 0.0, 0
     for group in others:
         inputs = samples[group[0]].inputs
-        axis = batch_range(spec, {name: array.shape for name, array in inputs.items()})
+        axis = batch_range(spec, samples[group[0]].shapes)
         if axis is None or not axis.dynamic:
             continue
         row, sizes = _row_elements(inputs, spec), []
@@ -57,7 +54,10 @@ def other_shapes(
                 break
             sizes.append(size)
         # a batch has one of the inputs that it shares
-        chosen = group if len(batched_inputs(spec)) == len(spec.inputs) else group[:1]
+        shared = len(batched_inputs(spec)) < len(spec.inputs)
+        chosen = [index for index in group if samples[index].shapes == samples[group[0]].shapes][
+            : 1 if shared else None
+        ]
         leeways = [leeway_of(samples[index], spec, precision) for index in chosen]
         rows = split_rows(
             [samples[index].inputs for index in chosen], [alone[index] for index in chosen], leeways, spec
@@ -70,7 +70,7 @@ def other_shapes(
 
 
 def _shapes(inputs: Arrays, spec: ModelSpec) -> tuple[Any, ...]:
-    """Without the batch: some samples have a larger one."""
+    """Without the batch, which may differ from profile to profile."""
     batched = batched_inputs(spec)
     return tuple(array.shape[name in batched :] for name, array in inputs.items())
 

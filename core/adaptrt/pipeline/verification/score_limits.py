@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from adaptrt.specs import Dataset, ModelSpec, scoring_named
+from adaptrt.specs import Dataset, ModelSpec, scoring_named, task_named
 from adaptrt.specs.tasks import Scorer
 from adaptrt.spread import spread
 
@@ -38,7 +38,10 @@ def blind_spots(
             found.add(dataset.examples[index].truth, prediction)
         return found
 
-    name, lost = _lost_by_a_constant(before, sizes, scorer)
+    groups = Counter() if task_named(spec.task).whole_image else Counter(sizes)
+    usual = groups.most_common(1)[0][0] if groups else None
+    alike = [index for index, size in enumerate(sizes) if usual in (None, size)]
+    name, lost = _lost_by_a_constant(before, alike, scorer)
     if lost <= max_loss:
         return f"on these images, a file that ignores its input would lose only {max(lost, 0):.3g} points of {name}"
     every = range(len(before))
@@ -47,21 +50,21 @@ def blind_spots(
 
 
 def _lost_by_a_constant(
-    predictions: Sequence[Any], sizes: Sequence[tuple[int, int]], scorer: Callable[..., Scorer[Any]]
+    predictions: Sequence[Any], alike: Sequence[int], scorer: Callable[..., Scorer[Any]]
 ) -> tuple[str, float]:
     """The score, and the points that it loses if one prediction is that of every image; the least of several.
 
-    Images of one size, since predictions may have the size of their image. Nothing at all is also such a prediction.
+    ``alike``: images of one size, since predictions may have the size of their image. Their share of the score that is lost stands
+    for that of all, if they are most of the images. Nothing at all is also such a prediction.
     """
-    every = range(len(predictions))
-    name, score = next(iter(scorer(every, predictions).scores().items()))
-    most = Counter(sizes).most_common(1)[0][0]
-    alike = [index for index in every if sizes[index] == most]
-    if len(alike) < _FEWEST:
+    name, score = next(iter(scorer(range(len(predictions)), predictions).scores().items()))
+    if len(alike) < max(_FEWEST, len(predictions) / 2):
         return name, 100 * score
     own = _main(scorer(alike, [predictions[index] for index in alike]))
+    if own <= 0:
+        return name, 100 * score
     constants = [_main(scorer(alike, [predictions[index]] * len(alike))) for index in spread(alike, _CONSTANTS)]
-    return name, 100 * min(score, own - max(constants))
+    return name, 100 * score * min(1, 1 - max(constants) / own)
 
 
 def _main(scorer: Scorer[Any]) -> float:

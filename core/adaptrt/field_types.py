@@ -38,7 +38,7 @@ def _type_of(field: Field[Any], cls: type[Any]) -> Any:
     )
     try:
         return eval(field.type, vars(sys.modules[owner.__module__]))
-    except (AttributeError, NameError, TypeError):
+    except (AttributeError, KeyError, NameError, TypeError):
         return Any
 
 

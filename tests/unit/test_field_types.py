@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -84,3 +85,14 @@ def test_a_field_of_the_wrong_type(construct: Callable[[], object], message: str
 def test_lists_and_integers_pass() -> None:
     one = spec(inputs=[IMAGE], labels=["cat"], image=ImageTransform(mean=[0, 0, 0], scale=1))
     assert ModelSpec.from_json(one.to_json()).labels == ("cat",)
+
+
+def test_a_type_of_a_module_that_is_gone_is_not_checked() -> None:
+    """As after ``runpy.run_path``."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Own(GraphPass):
+        extra: int = 1
+
+    Own.__module__ = "gone"
+    assert Own(name="x", order=1, reason="", run=print).extra == 1

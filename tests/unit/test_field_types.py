@@ -71,6 +71,18 @@ def spec(**fields: Any) -> ModelSpec:
             "FunctionPatch.replacement must be a function; got None.",
         ),
         (
+            lambda: GraphPass(name="x", order=1, reason="", run="clean"),
+            "GraphPass.run must be a function; got str 'clean'.",
+        ),
+        (
+            lambda: Metric(name="x", task="any", reason="", compute=None),
+            "Metric.compute must be a function; got None.",
+        ),
+        (
+            lambda: Metric(name="x", task="any", reason="", compute=min, explain="why"),
+            "Metric.explain must be a function or None; got str 'why'.",
+        ),
+        (
             lambda: Metric(name="x", task="any", reason="", compute=min, minimum="high"),
             "Metric.minimum must be float or None; got str 'high'.",
         ),

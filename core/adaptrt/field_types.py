@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
@@ -13,8 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 def require_field_types(instance: Any) -> None:
     """Raise a ``TypeError`` for the first field whose value is of another type than declared.
 
-    Lists pass as tuples, and integers as floats. A type that cannot be resolved, because it is imported for type
-    checking only, is not checked.
+    Lists pass as tuples, and integers as floats. Any value passes as a type that is imported for type checking only.
     """
     for name, expected in _declared(instance.__class__):
         value = getattr(instance, name)
@@ -37,9 +37,35 @@ def _type_of(field: Field[Any], cls: type[Any]) -> Any:
         base for base in reversed(cls.__mro__) if vars(base).get("__dataclass_fields__", {}).get(field.name) is field
     )
     try:
-        return eval(field.type, vars(sys.modules[owner.__module__]))
-    except (AttributeError, NameError, TypeError):
+        known = vars(sys.modules[owner.__module__])
+        return eval(field.type, known, _Names(known))
+    except (AttributeError, KeyError, NameError, TypeError):
         return Any
+
+
+class _Unknown(type):
+    """The type of what stands for a type, or its module, that is imported for type checking only."""
+
+    def __getattr__(cls, name: str) -> _Unknown:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Unknown(name, (), {})
+
+    def __getitem__(cls, _: object) -> _Unknown:
+        return cls
+
+
+class _Names(dict[str, Any]):
+    """What a module does not have when it runs."""
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._known = known
+
+    def __missing__(self, name: str) -> _Unknown:
+        if name in self._known or hasattr(builtins, name):
+            raise KeyError(name)
+        return _Unknown(name, (), {})
 
 
 def _matches(value: Any, expected: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from adaptrt.errors import PluginError, ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape, precision_named
 from adaptrt.specs.adoption import Adoption
-from adaptrt.specs.argument_types import require_field_types
+from adaptrt.specs.argument_types import require_argument_fields
 from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
@@ -230,7 +230,7 @@ class NmsRequest:
     multi_label: bool = False
 
     def __post_init__(self) -> None:
-        require_field_types(self)
+        require_argument_fields(self)
         for name, known in (("kind", get_args(NmsKind)), ("schema", get_args(NmsSchema))):
             if getattr(self, name) not in known:
                 raise UsageError(f"Unknown NMS {name} {getattr(self, name)!r}.", hint=f"Available: {', '.join(known)}.")

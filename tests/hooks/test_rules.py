@@ -413,6 +413,7 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
             "from model_spec whose input 'images' has an unknown type, 'float'",
         ),
         ("inputs=(replace(spec.inputs[0], dtype='f16x'),)", "has an unknown type, 'f16x'"),
+        ("inputs=(replace(spec.inputs[0], dtype='f4, ('),)", r"has an unknown type, 'f4, \('"),
         (
             "labels='cat'",
             r"ext \(adaptrt-ext 1.0\) failed in model_spec: TypeError: ModelSpec.labels must be a tuple of str",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -70,6 +71,18 @@ def spec(**fields: Any) -> ModelSpec:
             "FunctionPatch.replacement must be a function; got None.",
         ),
         (
+            lambda: GraphPass(name="x", order=1, reason="", run="clean"),
+            "GraphPass.run must be a function; got str 'clean'.",
+        ),
+        (
+            lambda: Metric(name="x", task="any", reason="", compute=None),
+            "Metric.compute must be a function; got None.",
+        ),
+        (
+            lambda: Metric(name="x", task="any", reason="", compute=min, explain="why"),
+            "Metric.explain must be a function or None; got str 'why'.",
+        ),
+        (
             lambda: Metric(name="x", task="any", reason="", compute=min, minimum="high"),
             "Metric.minimum must be float or None; got str 'high'.",
         ),
@@ -84,3 +97,14 @@ def test_a_field_of_the_wrong_type(construct: Callable[[], object], message: str
 def test_lists_and_integers_pass() -> None:
     one = spec(inputs=[IMAGE], labels=["cat"], image=ImageTransform(mean=[0, 0, 0], scale=1))
     assert ModelSpec.from_json(one.to_json()).labels == ("cat",)
+
+
+def test_a_type_of_a_module_that_is_gone_is_not_checked() -> None:
+    """As after ``runpy.run_path``."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Own(GraphPass):
+        extra: int = 1
+
+    Own.__module__ = "gone"
+    assert Own(name="x", order=1, reason="", run=print).extra == 1

@@ -57,7 +57,9 @@ def _require_one_type(source: str, model: nn.Module) -> None:
     if torch.float32 in first and torch.float64 in first:
         raise ModelError(
             f"{source} has parameters in float32 ({first[torch.float32]} ...) and float64 ({first[torch.float64]} ...).",
-            hint=f"Return model.float(), or model.double(), from {source.rpartition(':')[2]}.",
+            hint="Save the program again, from model.float() or model.double()."
+            if is_file_source(source)
+            else f"Return model.float(), or model.double(), from {source.rpartition(':')[2]}.",
         )
 
 

@@ -37,8 +37,9 @@ def fill_model(
     """Load weights into a model; a ``CheckpointError`` with ``hint`` names what does not match.
 
     ``source`` and ``network`` are their names in the message. ``shape_hint`` returns the hint if shapes differ; it gets
-    the names in the order of ``order`` (the first is shown). ``other_hint`` is the one if no name matches. Names that are ``ignored`` may be missing or unused; without
-    ``strict`` any may, and the mismatches are returned as text.
+    the names in the order of ``order`` (the first is shown). ``other_hint`` is the hint if no name matches, by default
+    ``hint``. Names that are ``ignored`` may be missing or unused; without ``strict`` any may, and the mismatches are
+    returned as text.
     """
     own = model.state_dict()
     wrong = sorted((name for name in own if name in tensors and own[name].shape != tensors[name].shape), key=order)

@@ -124,7 +124,7 @@ def _page_path(output: str | None) -> Path | None:
     from adaptrt.pipeline.output import require_file
 
     path = Path(output)
-    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+    if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"-o {path}: the page is an .html file.", hint=f"For example: -o {path.stem}.html")
     require_file(path)
     return path

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.reference import Origin
     from adaptrt.specs.backends import OpenOptions
 
+_READ = ("image", "inputs", "onnx", "weights", "plugins_file")  # options that name a file
 INPUTS, OPENING, SOURCE = "Inputs", "Opening files", "The source model, for eager"
 
 
@@ -86,8 +87,11 @@ def origin_from_flags(flags: Mapping[str, Any]) -> Origin | None:
 
 def inputs_of(flags: Mapping[str, Any], *files: str | Path | None) -> frozenset[Path]:
     """The files that a command reads: ``files``, and those of its options. No output replaces them."""
-    given = (*files, flags["image"], flags["inputs"], flags["onnx"])
-    return frozenset(Path(one).resolve() for one in given if one)
+    given = [*files, *(flags.get(name) for name in _READ)]
+    source = flags.get("source") or ""
+    given += [source, source.rpartition(":")[0]]  # net.py:build
+    given += [value for _, _, value in (pair.partition("=") for pair in flags.get("pairs", ()))]
+    return frozenset(Path(one).resolve() for one in given if one and Path(one).is_file())
 
 
 def names_of(text: str | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.errors import AdaptrtError, ModelError, PluginError, UsageError, printable
 from adaptrt.plugins.catalog import read_catalog
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+from adaptrt.quantities import listed
 from adaptrt.specs.installed import install_target
 from adaptrt.specs.recognizers import RECOGNIZERS, Match, SourceFacts
 from adaptrt.specs.registry import declared_names
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 # what every checkpoint may refer to
 _PLAIN = ("torch.", "collections.", "numpy.", "_codecs.", "builtins.set", "builtins.frozenset", "builtins.bytearray")
-MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,7 @@ def _unknown(facts: SourceFacts, matches: list[Match]) -> AdaptrtError:
         )
     what = "No such file, and no" if facts.kind == "name" else "No"
     own = sorted(name for name in facts.classes if not name.startswith(_PLAIN))
-    more = f", which refers to other code: {printable(', '.join(own[:MOST_NAMES]))}" if own else ""
-    more += f" and {len(own) - MOST_NAMES} more" if len(own) > MOST_NAMES else ""
+    more = f", which refers to other code: {printable(listed(own))}" if own else ""
     return UsageError(
         " ".join([f"{what} installed adapter recognizes {source}{more}.", *reasons]),
         hint=f"Specify it with --adapter; installed: {', '.join(installed)}.",

@@ -41,7 +41,7 @@ def _numpy_name(dtype: str) -> str | None:
 
     try:
         return str(np.dtype(dtype).name)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # some text is parsed
         return None
 
 

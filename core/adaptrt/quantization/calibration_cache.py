@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adaptrt.errors import OutputError, UsageError
+from adaptrt.json_text import formatted_json
 from adaptrt.quantization.statistics import Range
 from adaptrt.store.workspace import created_folder, follow_link, move_file
 
@@ -55,11 +56,9 @@ def read_calibration(path: Path) -> Calibration | None:
 
 def write_calibration(path: Path, calibration: Calibration, workdir: Path) -> None:
     """Write the file, aside in ``workdir`` first: it appears only when complete."""
-    import msgspec
-
     aside = workdir / "calibration.json"
     try:
-        aside.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1))
+        aside.write_bytes(formatted_json(calibration, indent=1))
         target = follow_link(path)
         with created_folder(target.parent):
             move_file(aside, target)

@@ -68,8 +68,8 @@ class _Names(dict[str, Any]):
         return getattr(builtins, name, Any)
 
 
-def require_field_types(given: Any) -> None:
-    """The same for the fields of a dataclass."""
+def require_argument_fields(given: Any) -> None:
+    """The same for the fields of a dataclass that users pass; ``adaptrt.field_types`` has those of plugins."""
     kind: Any = type(given)
     hints = _field_hints(kind)
     for name, hint in hints.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from adaptrt.errors import UsageError
-from adaptrt.specs.argument_types import require_field_types
+from adaptrt.specs.argument_types import require_argument_fields
 
 HardwareCompatible = Literal["none", "ampere+", "same-cc"]
 
@@ -48,7 +48,7 @@ class BuildOptions:
     device: int = 0
 
     def __post_init__(self) -> None:
-        require_field_types(self)
+        require_argument_fields(self)
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise UsageError(
                 f"Optimization level must be from 0 to 5; got {self.optimization_level}.",

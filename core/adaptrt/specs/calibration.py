@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import UsageError, did_you_mean
-from adaptrt.specs.argument_types import require_field_types
+from adaptrt.specs.argument_types import require_argument_fields
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def _require_types(given: Any, *names: str) -> None:
     for name in names:
         if isinstance(getattr(given, name), (str, os.PathLike)):
             object.__setattr__(given, name, Path(getattr(given, name)))
-    require_field_types(given)
+    require_argument_fields(given)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def linear_resize(size: int, wanted: int) -> Floats:
 
 
 def enlarged_mask(logits: Floats, down: Floats, across: Floats) -> tuple[Mask, Floats]:
-    """The mask where ``logits``, enlarged to the image by matrices for rows and columns, are above 0, and their values there.
+    """The mask where ``logits``, enlarged to the image by matrices for rows and columns, are above 0, and their values in its box.
 
     Only the part that can be above 0 is computed.
     """
@@ -35,12 +35,12 @@ def enlarged_mask(logits: Floats, down: Floats, across: Floats) -> tuple[Mask, F
     rows, columns = (_reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
     enlarged = down[rows] @ logits @ across[columns].T
     bitmap = enlarged > 0
-    inside: Floats = enlarged[bitmap]
-    if not inside.size:
-        return Mask(np.zeros((0, 0), np.bool_), 0, 0), inside
+    if not bitmap.any():
+        return Mask(np.zeros((0, 0), np.bool_), 0, 0), enlarged[:0, :0]
     used = [np.flatnonzero(bitmap.any(axis)) for axis in (1, 0)]
     (top, bottom), (left, right) = ((int(found[0]), int(found[-1]) + 1) for found in used)
-    return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top), inside
+    box = slice(top, bottom), slice(left, right)
+    return Mask(bitmap[box], columns.start + left, rows.start + top), enlarged[box]
 
 
 def _reached(matrix: Floats, cells: NDArray[np.bool_]) -> slice:

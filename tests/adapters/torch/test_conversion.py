@@ -173,3 +173,12 @@ def test_parameters_of_two_precisions_are_named(folder: Path) -> None:
     ) as caught:
         adaptrt.convert("mixed.py:build", adapter="torch", shape="x=1..4x8")
     assert caught.value.hint == "Return model.float(), or model.double(), from build."
+
+
+def test_parameters_of_two_precisions_in_a_program_are_named(folder: Path) -> None:
+    """A file returns nothing: it has to be written again."""
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 4).double())
+    torch.jit.script(model).save("v.pt")
+    with pytest.raises(adaptrt.ModelError, match=r"v\.pt has parameters in float32") as caught:
+        adaptrt.convert("v.pt", adapter="torch", shape="x=1..4x8", trust_checkpoint=True)
+    assert caught.value.hint == "Save the program again, from model.float() or model.double()."

@@ -128,6 +128,7 @@ def test_a_slower_file_ends_with_9(adaptrt: Any, files: tuple[Path, Path], monke
         (["a.onnx", "--turns", "0"], "--turns must be at least 1"),
         (["a.onnx", "--gpu-peak", "900"], "'900' is not TFLOPS,GB/s"),
         (["a.onnx", "-o", "bench.txt"], "the page is an .html file"),
+        (["a.onnx", "-o", "bench.html/"], "Error: bench.html is a folder.\nChoose another name with -o.\n"),
         (["eager"], "eager requires a file"),
         (["eager", "a.onnx"], "Backend eager needs --adapter and --source"),
     ],

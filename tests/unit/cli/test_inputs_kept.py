@@ -20,6 +20,11 @@ pytestmark = pytest.mark.usefixtures("here")
         ("adopt M -o M --decoder raw", "-o", "detector.onnx"),
         ("clean M -o ./detector.onnx", "-o", "./detector.onnx"),
         ("compare M other.onnx --html M", "--html", "detector.onnx"),
+        ("compare eager M --source net.py:build --html net.py", "--html", "net.py"),
+        ("compare eager M --source best.pt --html best.pt", "--html", "best.pt"),
+        ("compare eager M --source net:build --weights best.pt --save-inputs best.pt", "--save-inputs", "best.pt"),
+        ("compare eager M --source net:build -s config=net.py --html net.py", "--html", "net.py"),
+        ("compare M other.onnx --plugins plugins.toml --html plugins.toml", "--html", "plugins.toml"),
         ("compare M other.onnx --inputs in.npz --save-inputs in.npz", "--save-inputs", "in.npz"),
         ("compare M other.onnx --save-results other.onnx", "--save-results", "other.onnx"),
         ("engine unwrap a.engine -o a.engine", "-o", "a.engine"),
@@ -38,7 +43,8 @@ def test_inputs_are_kept(adaptrt: Any, converted: Converted, image: Path, words:
     for given in ("image.png", "output0.png"):
         Path(given).write_bytes(image.read_bytes())
     np.savez("in.npz", images=np.zeros((1, 3, 64, 64), np.float32))
-    Path("a.engine").write_bytes(b"a plan")
+    for given in ("a.engine", "best.pt", "net.py", "plugins.toml"):
+        Path(given).write_bytes(b"")
     before = {path: path.read_bytes() for path in Path().iterdir()}
     result = adaptrt(*("detector.onnx" if word == "M" else word for word in words.split()))
     assert result.code == 2, result.err

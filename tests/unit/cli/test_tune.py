@@ -177,6 +177,7 @@ def test_engines_are_timed_where_they_can_be_built(
         (("--images", "a", "--max-loss", "-1"), "--max-loss must be between"),
         (("--images", "a", "--blocks", "0"), "--blocks must be at least 1"),
         (("--images", "a", "-o", "a.onnx"), "a recipe is a .toml file"),
+        (("--images", "a", "-o", "a.toml/"), "Error: a.toml is a folder.\nChoose another name with -o.\n"),
         (("--images", "a", "--calib-images", "9"), "--calib-images needs --calib"),
     ],
 )

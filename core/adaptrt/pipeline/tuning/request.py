@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.errors import OutputError, UsageError
+from adaptrt.pipeline.output import require_file
 from adaptrt.request import BuildRequest
 from adaptrt.specs import precision_named
 from adaptrt.specs.precisions import PRECISIONS
@@ -45,8 +46,10 @@ class TuneRequest(BuildRequest):
                 hint="For example: --data val/instances.json",
             )
         recipe = self.recipe
-        if recipe is not None and (recipe.suffix.lower() != ".toml" or recipe.is_dir()):
-            raise OutputError(f"-o {recipe}: a recipe is a .toml file.", hint=f"For example: -o {recipe.stem}.toml")
+        if recipe is not None:
+            if recipe.suffix.lower() != ".toml":
+                raise OutputError(f"-o {recipe}: a recipe is a .toml file.", hint=f"For example: -o {recipe.stem}.toml")
+            require_file(recipe)
         if not 0 <= self.max_loss <= 100:
             raise UsageError(
                 f"--max-loss must be between 0 and 100 points; got {self.max_loss:g}.", hint="For example: 0.5"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.verification.samples import Sample, batch_range
 from adaptrt.pipeline.verification.stability import leeway_of
+from adaptrt.quantities import counted
 from adaptrt.specs import ModelSpec
 from adaptrt.verify.batch_invariance import Rows, batched_inputs, split_rows
 
@@ -64,8 +65,8 @@ def other_shapes(
         )
         if sizes:
             found.append(Rows(rows[0], rows[1], sizes, rows[2]))
-    tried = f"at {len(found)} other shape{'s' if len(found) != 1 else ''}" if found else ""
-    skipped = f"batches at {left} other shapes skipped: time budget exceeded" if left else ""
+    tried = f"at {counted(len(found), 'other shape')}" if found else ""
+    skipped = f"batches at {counted(left, 'other shape')} skipped: time budget exceeded" if left else ""
     return found, "; ".join(filter(None, [tried, skipped]))
 
 

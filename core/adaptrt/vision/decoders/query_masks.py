@@ -97,7 +97,8 @@ def candidates(outputs: Arrays, meta: ImageMeta, _spec: ModelSpec, params: Query
 
 def _object(logits: Floats, down: Floats, across: Floats) -> tuple[Mask, float]:
     """The mask of a query, and its mean probability."""
-    mask, inside = enlarged_mask(logits, down, across)
+    mask, enlarged = enlarged_mask(logits, down, across)
+    inside = enlarged[mask.bitmap]
     return mask, float((1 / (1 + np.exp(-inside))).sum() / (np.float32(len(inside)) + np.float32(1e-6)))
 
 

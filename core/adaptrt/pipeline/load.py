@@ -153,10 +153,10 @@ class Model:
         """The same object for the same parameters: much is remembered for a spec."""
         if not params:
             return self.spec
-        key = tuple((name, type(value), value) for name, value in params.items())
+        key = tuple((name, *_typed(value)) for name, value in params.items())
         try:
             base, known = self._specs.get(key, (None, None))
-        except TypeError:  # a list
+        except TypeError:  # an array, which has no hash
             return self._new_spec(params)
         if known is None or base is not self.spec:
             known = self._new_spec(params)
@@ -209,6 +209,11 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _typed(value: Any) -> tuple[type[Any], Any]:
+    """With its type, since 1 equals True; a list is known by its items."""
+    return type(value), tuple(map(_typed, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _is_array(image: Any) -> bool:

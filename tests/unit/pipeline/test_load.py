@@ -237,6 +237,18 @@ def test_parameters_may_be_values_of_numpy(given: dict[str, Any], plain: dict[st
     assert {type(found.params[key]) for key in plain} == {type(value) for value in plain.values()}
 
 
+def test_lists_as_parameters_are_remembered_by_their_items(tmp_path: Path) -> None:
+    """A call with ``classes=[0, 2]`` does not make a spec each time."""
+    model = adaptrt.load(write(tmp_path / "net.onnx", "1"))
+    model.spec = ModelSpec((InputSpec.image(8, 8),), task="detect", decoder=DecoderSpec("yolo"), labels=("a", "b", "c"))
+    classes = [0, 2]
+    known = model._spec_with({"classes": classes})
+    assert model._spec_with({"classes": [0, 2]}) is known
+    classes[1] = 1
+    changed = model._spec_with({"classes": classes})
+    assert (changed.decoder.params["classes"], known.decoder.params["classes"]) == ((0, 1), (0, 2))  # type: ignore[union-attr]
+
+
 def test_a_call_with_a_parameter_of_numpy(tmp_path: Path) -> None:
     with adaptrt.load(write(tmp_path / "net.onnx", "1")) as model:
         assert len(model(plain(255, 0, 0), top_k=np.int64(2))[0].scores) == 2

@@ -15,7 +15,7 @@ from onnx_ir.passes import common
 from adaptrt.errors import ExportError, GraphError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.operators import operator_name
-from adaptrt.onnxfile.reader import Node
+from adaptrt.onnxfile.reader import Node, copy_links
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
 from adaptrt.store.model_files import not_onnx
 
@@ -32,6 +32,11 @@ def read_model(path: Path) -> ir.Model:
     except GraphError:
         raise
     except Exception as error:
+        if "symbolic link" in str(error):
+            raise GraphError(
+                f"{path.name} stores weights behind a symbolic link, which the package onnx does not follow.",
+                hint=copy_links(path),
+            ) from error
         # protobuf describes its wire format, which does not help users
         detail = "" if type(error).__name__ == "DecodeError" else f"{type(error).__name__}: {error}"
         raise not_onnx(path, detail) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from adaptrt.errors import GraphError
+from adaptrt.errors import GraphError, in_shell
 from adaptrt.onnxfile.operators import STANDARD, operator_name
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.store.model_files import not_onnx, require_model_file
@@ -131,11 +131,19 @@ def external_files(path: Path, found: OnnxFile) -> list[Path]:
     names = list(dict.fromkeys(found.external))
     for name in names:
         if not _is_inside(path.parent, name):
+            is_link = not Path(name).is_absolute() and os.path.islink(path.parent / name)  # noqa: PTH114  (the name may be too long)
             raise GraphError(
                 f"{path.name} stores weights in {name!r}, which is not a file in its folder.",
-                hint="Save the model as a single file, or with its weights in the same folder.",
+                hint=copy_links(path)
+                if is_link
+                else "Save the model as a single file, or with its weights in the same folder.",
             )
     return [path.parent / name for name in names]
+
+
+def copy_links(path: Path) -> str:
+    """The hint for weights behind a symbolic link, as in the cache of huggingface_hub."""
+    return f"Copy the files themselves into one folder: cp -L {in_shell(path.parent)}/* FOLDER/"
 
 
 def _is_inside(folder: Path, name: str) -> bool:

@@ -22,6 +22,7 @@ from adaptrt.graph.model_file import (
     write_model,
 )
 from adaptrt.graph.run_passes import run_passes
+from adaptrt.onnxfile.reader import external_files, read_onnx
 from adaptrt.plugins.facade import Contributed
 from adaptrt.specs import METADATA_KEY, Dim, InputSpec, ModelSpec, OutputGroup, OutputSpec, parse_shape
 
@@ -189,3 +190,20 @@ def test_a_pass_that_changes_inputs_or_outputs_is_named() -> None:
 
     with pytest.raises(GraphError, match=r"Graph pass 'rename' \(tester\) .* inputs or outputs"):
         run_passes(model(), [passing("rename", rename)])
+
+
+def test_weights_behind_a_symbolic_link(tmp_path: Path) -> None:
+    """As in the cache of huggingface_hub: the package onnx refuses links, and the file itself is complete."""
+    stored, links = tmp_path / "stored", tmp_path / "links"
+    stored.mkdir()
+    links.mkdir()
+    onnx.save(ir.to_proto(model()), stored / "m.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+    for name in ("m.onnx", "w.data"):
+        (links / name).symlink_to(stored / name)
+    with pytest.raises(GraphError, match="behind a symbolic link") as caught:
+        read_model(links / "m.onnx")
+    assert caught.value.hint == f"Copy the files themselves into one folder: cp -L {links}/* FOLDER/"
+    with pytest.raises(GraphError, match="not a file in its folder") as caught:
+        external_files(links / "m.onnx", read_onnx(links / "m.onnx"))
+    assert "cp -L" in str(caught.value.hint)
+    read_model(stored / "m.onnx")

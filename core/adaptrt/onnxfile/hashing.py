@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from adaptrt.errors import UsageError
 from adaptrt.onnxfile.files import OnnxFiles
-from adaptrt.onnxfile.reader import OnnxFile, external_files, read_onnx
+from adaptrt.onnxfile.reader import OnnxFile, present_files, read_onnx
 from adaptrt.store.source_files import SourceFiles
 
 
@@ -18,12 +17,10 @@ def onnx_sha256(path: Path, sources: SourceFiles | OnnxFiles | None = None, file
     """
     sources = sources or SourceFiles()
     content = sources.content(path)
-    others = external_files(path, file or read_onnx(path))
+    others = present_files(path, file or read_onnx(path))
     if not others:
         return content
     digest = hashlib.sha256(bytes.fromhex(content))
     for other in others:
-        if not other.is_file():
-            raise UsageError(f"{path.name} stores weights in {other.name}, which is missing.", hint="Copy both files.")
         digest.update(bytes.fromhex(sources.content(other)))
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from adaptrt.errors import GraphError, in_shell
+from adaptrt.errors import GraphError, UsageError, in_shell
 from adaptrt.onnxfile.operators import STANDARD, operator_name
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.store.model_files import not_onnx, require_model_file
@@ -139,6 +139,15 @@ def external_files(path: Path, found: OnnxFile) -> list[Path]:
                 else "Save the model as a single file, or with its weights in the same folder.",
             )
     return [path.parent / name for name in names]
+
+
+def present_files(path: Path, found: OnnxFile) -> list[Path]:
+    """``external_files``, all of which exist; else a ``UsageError``."""
+    files = external_files(path, found)
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise UsageError(f"{path.name} stores weights in {missing.name}, which is missing.", hint="Copy both files.")
+    return files
 
 
 def copy_links(path: Path) -> str:

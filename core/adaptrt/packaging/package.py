@@ -138,13 +138,9 @@ def _outputs_in(model: Path, spec: ModelSpec) -> tuple[Any, ...]:
 def _files_of(model: Path, backend: Backend) -> tuple[Path, ...]:
     if not runs_onnx(backend):
         return (model, *backend.files_beside(model)) if isinstance(backend, HasFilesBeside) else (model,)
-    from adaptrt.onnxfile.reader import external_files, read_onnx
+    from adaptrt.onnxfile.reader import present_files, read_onnx
 
-    beside = external_files(model, read_onnx(model))
-    missing = next((path for path in beside if not path.is_file()), None)
-    if missing is not None:
-        raise UsageError(f"{model.name} stores weights in {missing.name}, which is missing.", hint="Copy both files.")
-    return (model, *beside)
+    return (model, *present_files(model, read_onnx(model)))
 
 
 def _built_with(model: Path, backend: Backend) -> str:

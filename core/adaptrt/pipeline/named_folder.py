@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 _ENDS = tuple(filter(None, ("/", os.sep, os.altsep)))
@@ -17,21 +17,13 @@ def named_folder(output: object) -> Iterator[None]:
         yield
         return
     from adaptrt.pipeline.output import output_error, require_folder
+    from adaptrt.store.workspace import folder_while_used
 
     folder = Path(output)
     require_folder(folder)
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise output_error(error, folder) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_while_used(folder))
+        except OSError as error:
+            raise output_error(error, folder) from error
         yield
-    finally:
-        _remove_empty(missing)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()

@@ -16,7 +16,7 @@ from adaptrt.request import BuildRequest, Request
 from adaptrt.specs.backends import model_suffixes, suffix_of
 from adaptrt.specs.precisions import FP32
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
-from adaptrt.store.workspace import follow_link, move_file, remove_if_empty, workspace
+from adaptrt.store.workspace import folder_while_used, follow_link, move_file, workspace
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,7 @@ def opened(destination: Destination) -> Iterator[Path]:
     folder = destination.folder
     with ExitStack() as stack:
         try:
-            for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
-                missing.mkdir(exist_ok=True)
-                stack.callback(remove_if_empty, missing)
+            stack.enter_context(folder_while_used(folder))
             for suffix in (*model_suffixes(), ".report.json", ".report.html"):
                 follow_link(destination.path(suffix))
             workdir = stack.enter_context(workspace(folder, destination.stem))

@@ -105,13 +105,20 @@ def move_file(path: Path, target: Path) -> None:
 
 
 @contextmanager
-def created_folder(folder: Path) -> Iterator[Path]:
-    """The folder, created with its parents; if the block is left by any exception, those created are removed that are empty."""
+def folder_while_used(folder: Path) -> Iterator[ExitStack]:
+    """Create a folder with its parents; those created are removed at the end if they are empty, unless the stack forgets them."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     with ExitStack() as undo:
         for path in reversed(missing):
-            undo.callback(remove_if_empty, path)
+            undo.callback(_remove_if_empty, path)
             path.mkdir(exist_ok=True)
+        yield undo
+
+
+@contextmanager
+def created_folder(folder: Path) -> Iterator[Path]:
+    """The folder, created with its parents; if the block is left by any exception, those created are removed that are empty."""
+    with folder_while_used(folder) as undo:
         yield folder
         undo.pop_all()
 
@@ -150,7 +157,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def remove_if_empty(folder: Path) -> None:
+def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
 

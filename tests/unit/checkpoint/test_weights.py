@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> Non
 def test_another_network() -> None:
     with pytest.raises(CheckpointError, match=r"contains no tensor of the network: it has 0.wieght") as caught:
         fill(torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False)), {"0.wieght": torch.zeros(2, 3)})
-    assert caught.value.hint == "Train it."  # the names are in the message; the nearest one is no advice
+    assert caught.value.hint == "Train it."  # the message has the names; the nearest one would not help
     with pytest.raises(CheckpointError) as caught:
         fill(network(), {"x": torch.zeros(1)}, other_hint="Take another.")
     assert caught.value.hint == "Take another."

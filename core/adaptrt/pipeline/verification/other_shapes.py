@@ -54,6 +54,8 @@ def other_shapes(
                 left += 1
                 break
             sizes.append(size)
+        if not sizes:
+            continue
         # a batch has one of the inputs that it shares
         shared = len(batched_inputs(spec)) < len(spec.inputs)
         chosen = [index for index in group if samples[index].shapes == samples[group[0]].shapes][
@@ -63,8 +65,7 @@ def other_shapes(
         rows = split_rows(
             [samples[index].inputs for index in chosen], [alone[index] for index in chosen], leeways, spec
         )
-        if sizes:
-            found.append(Rows(rows[0], rows[1], sizes, rows[2]))
+        found.append(Rows(rows[0], rows[1], sizes, rows[2]))
     tried = f"at {counted(len(found), 'other shape')}" if found else ""
     skipped = f"batches at {counted(left, 'other shape')} skipped: time budget exceeded" if left else ""
     return found, "; ".join(filter(None, [tried, skipped]))

@@ -13,8 +13,8 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
 - ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone, also with
   the copies that an image in pageable memory needs
-- ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays. Ultralytics sets OpenCV to one thread in this process
 - ``memory``: of the process and the GPU over many calls, of one thread and of the largest number of threads
+- ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays. Ultralytics sets OpenCV to one thread in this process
 - ``report``: the targets, and what of them holds, with all measurements in ``report.json``; those of several machines were put together for
   ``benchmarks/results/end_to_end_gpu.json``
 
@@ -25,6 +25,7 @@ same run; that of a stream is the larger of the two. Where the bound is more tha
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import math
 import os
@@ -55,7 +56,7 @@ BATCHES, MEMORIES = (1, 8, 32), ("pageable", "pinned", "device")
 TARGETS = {"device": 1.3, "pinned": 1.5, "pageable": 1.5}
 LATENCY_TARGET, SLACK = 2.0, 1.2
 DRAINING = 8  # batches at the end of a stream, which nothing follows
-STAGES = ("alone", "bus", "calls", "jpeg", "threads", "peers", "memory", "report")
+STAGES = ("alone", "bus", "calls", "jpeg", "threads", "memory", "peers", "report")
 Call = Callable[[], Any]
 
 
@@ -227,22 +228,24 @@ def beside_file(work: Work, images: list[Any], batch: int) -> dict[str, Any]:
     return {**found, "alone": float(np.median(alone)), "means": [one["mean"] for one in streams]}
 
 
-def of_images(work: Work, images: list[Any], batch: int, model: Model | None = None) -> dict[str, float]:
+def of_images(
+    work: Work, images: list[Any], batch: int, model: Model | None = None, batches: int | None = None
+) -> dict[str, float]:
     """Milliseconds of a call with one image, or of a batch within a stream of batches, and the boxes found in each."""
     model = model or work.model
     if batch == 1:
         boxes = len(model(images[0])[0])  # type: ignore[arg-type]
         return {**milliseconds(seconds_of(lambda: model(images[0]), work)), "boxes": boxes}
-    return stream(work, [images[index % len(images)] for index in range(batch)], model)
+    return stream([images[index % len(images)] for index in range(batch)], model, batches or work.options.stream)
 
 
-def stream(work: Work, images: list[Any], model: Model) -> dict[str, float]:
+def stream(images: list[Any], model: Model, count: int) -> dict[str, float]:
     """Milliseconds between results of batches, when the next one is always ready; ``mean`` is the throughput."""
-    warm = work.options.stream // 4 + 4
+    warm = count // 4 + 4
     pipeline, spec = model._pipeline, model.spec
 
     def batches() -> Iterator[list[Any]]:
-        for _ in range(work.options.stream + warm + DRAINING):
+        for _ in range(count + warm + DRAINING):
             yield images
 
     ends, boxes = [], 0
@@ -264,7 +267,7 @@ def jpeg(work: Work) -> None:
             ]
             work.once(f"jpeg {size} decode", lambda: milliseconds(seconds_of(lambda: read_image(files[0]), work)))  # noqa: B023
             for batch in work.batches:
-                work.once(f"jpeg {size} {batch}", lambda: of_images(work, files, batch))  # noqa: B023
+                work.once(f"jpeg {size} {batch}", lambda: of_images(work, files, batch, batches=work.options.files))  # noqa: B023
             if work.gpu:
                 work.once(f"jpeg_gpu {size}", lambda: on_gpu(work, files))  # noqa: B023
 
@@ -289,7 +292,7 @@ def on_gpu(work: Work, files: list[Path]) -> dict[str, Any]:
             for count in (1, 8)
         }
         for batch in work.batches:
-            found[str(batch)] = of_images(work, files, batch, model)
+            found[str(batch)] = of_images(work, files, batch, model, work.options.files)
     return found
 
 
@@ -472,10 +475,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2, 4, 8), help="of the stage threads")
     parser.add_argument("--lines", type=Path, help="append each measurement to this file too, as a line of JSON")
     parser.add_argument("--stream", type=int, default=240, help="batches of a stream")
+    parser.add_argument("--files", type=int, default=60, help="batches of a stream of files")
     parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
+    faulthandler.enable()  # other tools run in this process
     work = Work(parser.parse_args())
     stages: dict[str, Callable[[Work], None]] = {
-        "alone": alone, "bus": bus, "calls": calls, "jpeg": jpeg, "threads": threads, "peers": peers, "memory": memory,
+        "alone": alone, "bus": bus, "calls": calls, "jpeg": jpeg, "threads": threads, "memory": memory, "peers": peers,
         "report": report,
     }  # fmt: skip
     for name in STAGES if "all" in work.options.stage else work.options.stage:

@@ -11,7 +11,7 @@ from adaptrt.backends.tensorrt.runtime.cuda import Cuda
 from adaptrt.errors import EngineError
 
 Key = tuple[ShapePlan, tuple[int, ...]]
-# a capture costs about a thousand times what a separate graph saves per call (gpu_latency.py, changing inputs)
+# a capture costs about a thousand times what a separate graph saves per call where inputs are copied (benchmarks/gpu/many_engines.py)
 _FEW_HITS, _MOST_PATIENCE, _REMEMBERED = 1000, 4096, 128
 
 
@@ -72,7 +72,8 @@ class GraphCache:
     """An LRU cache of graphs that decides when another capture is worthwhile.
 
     Addresses seen ``patience`` times get a separate graph. Graphs evicted before they paid for their capture increase the
-    patience: a caller whose input addresses always change runs without graphs.
+    patience: a caller whose input addresses always change runs without graphs. Where copying the inputs is the alternative,
+    and there are more addresses than graphs, one gets a graph when its copies have cost as much, and only while there is room.
     """
 
     def __init__(self, limit: int, idle: Callable[[], None]) -> None:
@@ -91,12 +92,14 @@ class GraphCache:
             self._graphs.move_to_end(key)
         return graph
 
-    def due(self, key: Key) -> bool:
-        """Count a call without a graph; returns whether to capture one now."""
+    def due(self, key: Key, *, copied: bool = False) -> bool:
+        """Count a call without a graph, or with inputs ``copied`` for another one; returns whether to capture one now."""
         seen = self._seen.pop(key, 0) + 1
         self._seen[key] = seen
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
+        if copied and len(self._seen) + len(self._graphs) > self.limit:
+            return len(self._graphs) < self.limit and seen >= _FEW_HITS
         return self.limit > 0 and seen >= self.patience
 
     def keep(self, key: Key, graph: Graph) -> None:

@@ -222,7 +222,7 @@ class Lane:
         if graph is not None:
             return graph
         try:
-            if self.graphs.due(key):
+            if self.graphs.due(key, copied=bool(plan.copies)):
                 return self.captured(plan, addresses, stream)
             if plan.calls > 1 and plan.copies is None and self.graphs.limit:
                 self._measure(plan, addresses, stream)

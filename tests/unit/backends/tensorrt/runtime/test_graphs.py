@@ -69,6 +69,19 @@ def test_buffers_in_a_ring_do_not_capture_for_ever(ring, most):
     assert made <= most
 
 
+@pytest.mark.parametrize(("ring", "first", "made"), [(4, 4, 4), (24, 999 * 24, 8), (300, None, 0)])
+def test_many_inputs_that_are_copied_get_a_graph_when_the_copies_cost_as_much(ring, first, made):
+    """And only while there is room: each capture delays its call by tens of milliseconds. Few get theirs at once."""
+    cache, captured = GraphCache(8, lambda: None), []
+    for call in range(50_000):
+        key = ("plan", (call % ring,))
+        if cache.find(key) is None and cache.due(key, copied=True):
+            cache.keep(key, Recorded())
+            captured.append(call)
+    assert len(captured) == made
+    assert captured[:1] == ([] if first is None else [first])
+
+
 def test_fastest_takes_the_best_of_each():
     times = iter([0, 5, 5, 6, 6, 9, 9, 13, 13, 15, 15, 19])
     assert fastest({"copy": lambda: None, "enqueue": lambda: None}, lambda: next(times)) == "enqueue"
@@ -103,6 +116,17 @@ def test_inputs_that_move_get_what_measures_faster(bench, images, on_device, mon
     launches = bench.gpu.counts.get("launch", 0) - before.get("launch", 0)
     # the copy road: one input in, two outputs out into memory of the caller's
     assert (copies, launches) == ((3, 1) if choice == "copy" else (0, 0))
+
+
+def test_many_inputs_that_are_copied_are_not_captured_when_their_addresses_come_again(bench, images, on_device, monkeypatch):
+    """A capture in the middle of a program takes as long as hundreds of copies."""
+    monkeypatch.setattr(lanes, "fastest", lambda runs, clock: [run() for run in runs.values()] and "copy")
+    runner = bench.open(cuda_graphs=8)
+    pool = [on_device(bench.gpu, images(seed=seed)) for seed in range(12)]
+    for _ in range(3):
+        for given in pool:
+            np.testing.assert_array_equal(runner({"images": given})["output0"].numpy(), 2 * given.values + 1)
+    assert bench.gpu.counts["instantiate"] == 1
 
 
 def test_the_measurement_runs_both_ways(bench, images, on_device):

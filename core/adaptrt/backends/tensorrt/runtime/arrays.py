@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -257,11 +258,16 @@ class _Core:
 @lru_cache(maxsize=1)
 def _cuda_core() -> _Core | None:
     """cuda-core, which supports DLPack, if installed."""
-    try:
-        core, utils = importlib.import_module("cuda.core"), importlib.import_module("cuda.core.utils")
-    except ImportError:
-        return None
+    with _importing_core:
+        try:
+            core, utils = importlib.import_module("cuda.core"), importlib.import_module("cuda.core.utils")
+        except ImportError:
+            return None
     return _Core(core.Buffer, utils.StridedMemoryView)
+
+
+_importing_core = threading.Lock()
+"""While it is imported it copies the attributes of another module, also those that mark it as incomplete for other threads."""
 
 
 class BorrowedBuffers:

@@ -118,7 +118,9 @@ def test_inputs_that_move_get_what_measures_faster(bench, images, on_device, mon
     assert (copies, launches) == ((3, 1) if choice == "copy" else (0, 0))
 
 
-def test_many_inputs_that_are_copied_are_not_captured_when_their_addresses_come_again(bench, images, on_device, monkeypatch):
+def test_many_inputs_that_are_copied_are_not_captured_when_their_addresses_come_again(
+    bench, images, on_device, monkeypatch
+):
     """A capture in the middle of a program takes as long as hundreds of copies."""
     monkeypatch.setattr(lanes, "fastest", lambda runs, clock: [run() for run in runs.values()] and "copy")
     runner = bench.open(cuda_graphs=8)

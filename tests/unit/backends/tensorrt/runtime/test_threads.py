@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, count, repeat
 from random import Random
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import fake_gpu
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import HANG, wait_until
 
+from adaptrt.backends.tensorrt.runtime import arrays
 from adaptrt.backends.tensorrt.runtime import pool as pools
 from adaptrt.backends.tensorrt.runtime.engine import NoSharingError
 from adaptrt.errors import EngineError
@@ -394,3 +396,25 @@ def test_borrowed_outputs_of_one_thread_survive_calls_of_others(bench, images, o
                 lambda s=seed: runner({"images": on_device(bench.gpu, images(seed=s))})["output0"].numpy()
             ).result()
     np.testing.assert_array_equal(mine.numpy(), 2 * x + 1)
+
+
+def test_threads_do_not_see_cuda_core_half_imported(monkeypatch):
+    """It hides from other threads' imports that it is incomplete, by copying the attributes of another module."""
+    modules = {}
+
+    def import_module(name):
+        found = modules.get(name)
+        if found is None:
+            found = modules[name] = SimpleNamespace()
+            time.sleep(0.05)
+            found.Buffer = found.StridedMemoryView = name
+        return found
+
+    monkeypatch.setattr(arrays, "importlib", SimpleNamespace(import_module=import_module))
+    arrays._cuda_core.cache_clear()
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = {core.Buffer for core in threads.map(lambda _: arrays._cuda_core(), range(4))}
+    finally:
+        arrays._cuda_core.cache_clear()
+    assert found == {"cuda.core"}

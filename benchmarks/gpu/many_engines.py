@@ -9,7 +9,8 @@ beside engines that are open and were never called, beside those that have a gra
 evicts what the GPU and the driver cache), and beside as many idle streams and captured graphs without an engine.
 
 Part two times a call on a device array at one address, and at another address each time: copied into the graph's input, or
-enqueued, whichever the runtime measured to be faster; and an enqueue without graphs.
+enqueued, whichever the runtime measured to be faster; and an enqueue without graphs. ``benchmarks/results/gpu_many_engines.json`` has it
+of a later run, ``moving``.
 """
 
 from __future__ import annotations

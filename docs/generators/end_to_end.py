@@ -39,6 +39,8 @@ def end_to_end() -> list[str]:
         "",
         *_peers(measured),
         "",
+        *_arrays(kept["arrays"]),
+        "",
         "Images from JPEG files, decoded by OpenCV on the CPU or by nvImageCodec on the GPU (`gpu_jpeg=True`; ms; *decoding* is the time to decode one image):",
         "",
         *markdown(["images", "decoded on", "decoding", *(f"batch {batch}" for batch in BATCHES)], _jpeg(measured)),
@@ -94,8 +96,8 @@ def _targets(rows: list[Any], others: list[dict[str, Any]]) -> list[str]:
     of_720p = sum(" 720p pageable" in f" {_missed(run['rows'])}" for run in others)
     return [
         f"{_met(rows)} rows meet their targets{_said(rows, ', with the ratio and, in parentheses, the multiple of the bound')}."
-        + " On other machines, with earlier versions: "
-        + _listed([f"{_met(run['rows'])}{_said(run['rows'])} ({_gpu(run)})" for run in others])
+        + " In other runs, most with earlier versions: "
+        + _listed([f"{_met(run['rows'])}{_said(run['rows'])} ({_gpu(run)}, {run['date']})" for run in others])
         + f". In {of_720p} of these runs, a row of 720p in pageable memory missed, most likely because the first images chose a slower way to the GPU: since then, a single image is timed until it is there, and in a batch the fastest try decides.",
     ]
 
@@ -162,17 +164,15 @@ def _ways(ways: dict[str, Any]) -> list[list[Any]]:
 
 
 def _peers(measured: dict[str, Any]) -> list[str]:
-    """Other tools: Ultralytics on images, trtutils and Polygraphy on arrays."""
+    """Ultralytics, on images."""
     images = {
         (size, batch): {name: one["p50"] for name, one in measured[f"peers_ultralytics_{size}_{batch}"].items()}
         for size in SIZES
         for batch in BATCHES
     }
-    arrays = {batch: {name: one["p50"] for name, one in measured[f"peers_arrays_{batch}"].items()} for batch in BATCHES}
     faster = {given: times["Ultralytics"] / times["adaptrt"] for given, times in images.items()}
     in_turns = [images[size, 1]["adaptrt"] / measured[f"calls_{size}_pageable_1"]["p50"] for size in SIZES]
     held = all(faster[size, 8] >= THROUGHPUT_TARGET for size in SIZES)
-    shares = [max(times["adaptrt"] / times[tool] for tool in ARRAY_TOOLS) for times in arrays.values()]
     eight = _listed([f"{faster[size, 8]:.2f} times with images of {size}" for size in SIZES])
     return [
         "Compared with other tools, in turns, with the same engine (ms of a call, median). Ultralytics runs it with a wrapped header; both get a list of images in",
@@ -186,12 +186,22 @@ def _peers(measured: dict[str, Any]) -> list[str]:
                 for (size, batch), times in images.items()
             ],
         ),
-        "",
-        "Polygraphy and trtutils were measured on arrays only: inputs and outputs of the engine in host memory. With its input in pageable memory,",
+    ]
+
+
+def _arrays(kept: dict[str, Any]) -> list[str]:
+    """trtutils and Polygraphy, on arrays."""
+    found = {batch: kept["measured"][f"peers_arrays_{batch}"] for batch in BATCHES}
+    times = {batch: {name: one["p50"] for name, one in sides.items()} for batch, sides in found.items()}
+    shares = [max(sides["adaptrt"] / sides[tool] for tool in ARRAY_TOOLS) for sides in times.values()]
+    return [
+        "Polygraphy and trtutils were measured on arrays only: inputs and outputs of the engine in host memory, with an earlier version in Python",
+        f"{kept['python']} ({kept['date']}; Polygraphy crashes with the Python {kept['crashes']} of the rest, where the version of TensorRT's Python package differs",
+        "from that of its libraries). With its input in pageable memory,",
         f"adaptrt takes {_listed([f'{share:.2f}' for share in shares])} times as long as the faster of the two at batch {_listed(list(map(str, BATCHES)))}:",
         "",
         *markdown(
-            ["batch", *arrays[1]], [[batch, *(f"{ms:.2f}" for ms in times.values())] for batch, times in arrays.items()]
+            ["batch", *times[1]], [[batch, *(f"{ms:.2f}" for ms in sides.values())] for batch, sides in times.items()]
         ),
     ]
 

@@ -36,25 +36,44 @@ def guide() -> str:
 def _shares_of_eight() -> list[str]:
     kept = read("end_to_end_gpu")
     runs = _runs_of_eight(kept, read("thread_intervals"))
-    alone = [one["alone"] for one in runs]
-    rows = [["by default", *_shares(runs)], ["with `join_calls=8`", *_shares(runs, ", joined")]]
+    alone = [one["alone"] for some in runs.values() for one in some]
+    rows = [
+        [how, f"{python} ({_runs(some)})", *_shares(some, joined)]
+        for how, joined in (("by default", ""), ("with `join_calls=8`", ", joined"))
+        for python, some in runs.items()
+    ]
     return [
-        f"In {len(runs)} runs of {kept['network'].partition(' (')[0]} in fp16 on H200s, some with earlier versions, 8 threads with images of 720p reached these shares of the engine, which alone, at batch 1 in the same four",
+        f"In runs of {kept['network'].partition(' (')[0]} in fp16 on H200s, 8 threads with images of 720p reached these shares of the engine, which alone, at batch 1 in the same four",
         f"contexts, makes {min(alone):,.0f} to {max(alone):,.0f} calls per second ([measurements](../reference/measurements.md#end-to-end-on-a-gpu)):",
         "",
-        *markdown(["8 threads", "images in GPU memory", "page-locked", "pageable"], rows),
+        *markdown(["8 threads", "Python", "images in GPU memory", "page-locked", "pageable"], rows),
+        "",
+        "What limits them is Python's interpreter lock. The Python 3.10 was compiled without optimizations, and most runs with it were of earlier versions.",
     ]
+
+
+def _runs(some: list[Any]) -> str:
+    return f"{len(some)} run{'s' if len(some) > 1 else ''}"
 
 
 def _shares(runs: list[dict[str, float]], joined: str = "") -> list[str]:
     return [span([one[f"{memory}{joined}"] / one["alone"] for one in runs]) for memory in MEMORIES]
 
 
-def _runs_of_eight(kept: dict[str, Any], intervals: dict[str, Any]) -> list[dict[str, float]]:
-    """With boxes sorted on the GPU."""
-    others = [run["threads_8"] for run in kept["other runs"]]
-    usual = [_usual(run["8 threads"]) for run in intervals["runs"]]
-    return [kept["measured"]["threads_8"], *others, *kept["8 threads in turns"]["boxes sorted"], *usual]
+def _runs_of_eight(kept: dict[str, Any], intervals: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """With boxes sorted on the GPU, by the version of Python."""
+    found: dict[str, list[dict[str, float]]] = {_version(kept): [kept["measured"]["threads_8"]]}
+    for run in kept["other runs"]:
+        found.setdefault(_version(run), []).append(run["threads_8"])
+    turns = kept["8 threads in turns"]
+    found.setdefault(_version(turns), []).extend(turns["boxes sorted"])
+    for run in intervals["runs"]:
+        found.setdefault(_version(intervals), []).append(_usual(run["8 threads"]))
+    return found
+
+
+def _version(run: dict[str, Any]) -> str:
+    return ".".join(run["python"].split(".")[:2])
 
 
 def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]:
@@ -74,6 +93,11 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
         spans = zip(_shares(some, joined), names, strict=True)
         return ", ".join(f"{one} with images in {name} memory" for one, name in spans)
 
+    by_python = [
+        f"{shares(some)}; joined, {shares(some, ', joined')} (Python {python}, {_runs(some)})"
+        for python, some in now.items()
+    ]
+
     def gains(joined: str = "") -> str:
         pairs = zip(turns["before"], turns["boxes sorted"], strict=True)
         return span([new[f"{memory}{joined}"] / old[f"{memory}{joined}"] for old, new in pairs for memory in MEMORIES])
@@ -88,8 +112,9 @@ def threads_of_run(kept: dict[str, Any], intervals: dict[str, Any]) -> list[str]
         "The project's target is that 8 threads reach the engine alone, within 1.2 times its time: "
         + _met(eight)
         + ".",
-        f"That takes {1e6 / eight['alone']:.0f} us a call. Calls with images in pageable memory are {_copied(found)} times as many as those with copies. In {len(now)} runs on H200s, this one and others with",
-        f"earlier versions, the shares of 8 threads were {shares(now)}; joined, {shares(now, ', joined')}.",
+        f"That takes {1e6 / eight['alone']:.0f} us a call. Calls with images in pageable memory are {_copied(found)} times as many as those with copies. In",
+        f"runs on H200s, this one and others, the shares of 8 threads were {'; '.join(by_python)}. What limits calls with images in pageable memory is Python's",
+        "interpreter lock: the Python 3.10 was compiled without optimizations, and most runs with it were of earlier versions.",
         "More than 1 is possible: *alone*, 8 threads of Python share the contexts, while one thread runs all calls with images.",
         "Before boxes left the GPU sorted, with their scores and classes, NumPy selected and sorted them for each call: in turns on one",
         f"machine, 8 threads made {gains()} times as many calls with boxes sorted, and {gains(', joined')} times with joined calls. The shares of {len(earlier)} runs before were {shares(earlier)}; joined, {shares(earlier, ', joined')}.",

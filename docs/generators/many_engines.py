@@ -16,6 +16,7 @@ def many_engines() -> list[str]:
     first, last = medians["nothing"], medians["nothing again"]
     beside = [one["p50"] for one in measured["beside"] if one["beside"].startswith("engines")]
     idle = [one["p50"] for one in measured["beside"] if one["beside"] == "engines that were never called"]
+    bare = next(one for one in measured["beside"] if one["beside"].startswith("idle streams"))
     names = {
         "one address": "at one address",
         "another address each time": "at another address in each call",
@@ -25,6 +26,7 @@ def many_engines() -> list[str]:
     found = moving["inputs"]
     inputs = [[text, *(f"{found[key][part]:.0f}" for part in ("p50", "p90", "p99"))] for key, text in names.items()]
     size, before = found["bytes"] / 2**20, kept["before"]["another address each time"]
+    copied, without = (found[key]["p50"] for key in ("another address each time", "without graphs"))
     moved = round(found["another address each time"]["p50"]) - round(found["one address"]["p50"])
     return [
         "## Many engines in one process",
@@ -33,16 +35,16 @@ def many_engines() -> list[str]:
         "",
         *markdown(["beside", "engines", "p50", "p90", "p99"], rows),
         "",
-        f"Beside other engines it takes {min(beside):.0f} to {max(beside):.0f} us, alone {first:.0f} at the start of the run and {last:.0f} at its end, when all others",
-        f"were closed: it takes {min(beside) - first:.0f} to {max(beside) - first:.0f} us more than at the start, and {min(beside) - last:.0f} to {max(beside) - last:.0f} us more than at the end. Engines with a graph, and engines called",
-        f"in between, do not cost more the more there are; those that were never called cost {min(idle):.0f} to {max(idle):.0f} us. As many streams and captured graphs without an engine",
-        "cost little. The cause was not found.",
+        f"Beside other engines, a call takes {min(beside):.0f} to {max(beside):.0f} us. Alone, it takes {first:.0f} us at the start of the run, and {last:.0f} us at its end, when all others have been",
+        f"closed. The difference is {min(beside) - first:.0f} to {max(beside) - first:.0f} us from the start, and {min(beside) - last:.0f} to {max(beside) - last:.0f} us from the end. It does not grow with the number of engines that have a graph or are",
+        f"called in between. Beside engines that were never called, a call takes {min(idle):.0f} to {max(idle):.0f} us. {bare['engines']} streams with a captured graph each, without an engine, add {bare['p50'] - first:.0f} us.",
+        "The cause was not found.",
         "",
         f"`benchmarks/gpu/many_engines.py`: {kept['machine']}, {kept['date']}.",
         "",
-        f"An input that is at another address in each call is copied on the device ({size:.1f} MiB, {moved} us) before the graph is launched, which the",
-        "runtime found to be faster than an enqueue. When there are more addresses than graphs, one gets its own graph only when its copies have cost as much as the capture, so",
-        f"that p99 is not the time of a capture (before, it was {before['p99']:.0f} us, on an H100):",
+        f"If an input is at another address in each call, it is copied on the device ({size:.1f} MiB) before the graph is launched, which adds {moved} us; without CUDA graphs,",
+        f"a call takes {without / copied:.1f} times as long. If there are more addresses than graphs, an address gets its own graph only when its copies have cost as much as a capture.",
+        f"Before this rule, captures made p99 {before['p99']:.0f} us (on an H100):",
         "",
         *markdown(["input", "p50", "p90", "p99"], inputs),
         "",

@@ -315,7 +315,7 @@ def _to_uint8(array: NDArray[Any]) -> ImageArray:
 
 
 def _missing(path: Path) -> ImageError:
-    return ImageError(f"File not found: {path}.", hint=nearest_file(path) or "Check the path to the image.")
+    return ImageError(f"File not found: {path}.", hint=nearest_file(path) or "Check the path.")
 
 
 def _from_array(array: NDArray[Any], channels: int | None = 3, name: str = "") -> ImageArray:

@@ -372,3 +372,6 @@ def test_a_missing_source_stops_only_itself(tmp_path: Path) -> None:
     }
     with pytest.raises(ImageError, match="File not found"):
         find_sources(tmp_path / "clp.mp4")
+    with pytest.raises(ImageError, match="File not found") as caught:
+        find_sources(tmp_path / "recording.mov")
+    assert caught.value.hint == "Check the path."  # it may be of a video

@@ -269,8 +269,8 @@ def engine_latency() -> list[str]:
         "that cuda-python can do with the same engine: fixed addresses, one stream, no checks. The engine ran in",
         f"{bare['backend']}, without torch. It was built at optimization level {kept['timing_cache']['level']}, version-compatible, without cuBLAS and cuDNN",
         "tactics. *Ours* is an adaptrt call. *Graph* replays a CUDA graph; *enqueue* does not. *Borrowed* outputs are overwritten by",
-        "the next call; *owned* outputs belong to the caller. *Inputs that move* are at a different address in each call; the few calls",
-        "that capture a graph for them are visible in p99:",
+        "the next call; *owned* outputs belong to the caller. *Inputs that move* are at a different address in each call; p99 is that of",
+        "the few calls that captured a graph for them, which adaptrt [no longer does](#many-engines-in-one-process) where copying is faster:",
         "",
         *markdown(
             head,

@@ -282,14 +282,14 @@ def test_a_single_broken_image_is_an_error(adaptrt: Any, converted: Converted) -
 def test_a_missing_image_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
     result = adaptrt("predict", converted("detector"), image.with_name("imag.png"))
     assert result.code == 4
-    assert "Did you mean 'image.png'?" in result.err
+    assert f"Did you mean '{image}'?" in result.err
 
 
 def test_a_missing_model_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
     converted("detector")
     result = adaptrt("predict", image.with_name("detectr.onnx"), image)
     assert result.code == 4
-    assert "Did you mean 'detector.onnx'?" in result.err
+    assert f"Did you mean '{image.with_name('detector.onnx')}'?" in result.err
 
 
 def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, image: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
+from adaptrt.cli.results import describe_written
 from adaptrt.errors import DependencyError, ImageError, OutputError, UsageError
 from adaptrt.pipeline.output import require_folder, require_no_input
 from adaptrt.python_process import program_command
@@ -253,7 +254,7 @@ def _require_suffix(place: Path, *, still: bool) -> None:
 
 def _print_written(paths: Sequence[Path]) -> None:
     if paths:
-        echo(f"Written: {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")
+        echo(describe_written(paths))
 
 
 class _Writers:

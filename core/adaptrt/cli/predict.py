@@ -173,7 +173,7 @@ def predict(
         write_results,
     )
     from adaptrt.errors import ImageError, UsageError
-    from adaptrt.sources.find import readable_images
+    from adaptrt.sources.find import readable_images, warn_of_skipped
     from adaptrt.specs.executors import no_result
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
@@ -199,6 +199,7 @@ def predict(
         )
         ctx.exit(predict_stream(request, options))
     paths, missing = readable_images(images)
+    warn_of_skipped(images, options.warn, videos=True)
     targets = find_targets(paths, output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []

@@ -18,7 +18,7 @@ from adaptrt.pipeline.output import require_folder, require_no_input
 from adaptrt.python_process import program_command
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
-from adaptrt.sources.find import VIDEO_SUFFIXES
+from adaptrt.sources.find import VIDEO_SUFFIXES, warn_of_skipped
 from adaptrt.sources.images import ImageSource, Unreadable
 from adaptrt.sources.url import UrlSource
 from adaptrt.store.free_names import FreeNames
@@ -68,6 +68,7 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
     from adaptrt.specs import task_named
 
     sources = find_sources(request.sources, SourceOptions(warn=options.warn))
+    warn_of_skipped(request.sources, options.warn, videos=True)
     _require_possible(request, sources)
     folder = _folder(request, sources)
     records: list[dict[str, Any]] = []

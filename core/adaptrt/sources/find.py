@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,14 +128,20 @@ def files_of(text: str) -> list[Path]:
     return find_images(text, videos=VIDEO_SUFFIXES)
 
 
-def warn_of_skipped(named: Sequence[str], warn: Callable[[str], None], *, videos: bool) -> None:
-    """Warn of images in folders and patterns that are not read because of their kind; without ``videos``, also of those."""
+def warn_of_skipped(named: Sequence[str], warn: Callable[[str], None], *, videos: bool, below: bool = False) -> None:
+    """Warn of images in folders and patterns that are not read because of their kind; without ``videos``, also of those.
+
+    ``below``: folders are searched with those inside them.
+    """
     kinds = _UNREAD if videos else _UNREAD | VIDEO_SUFFIXES
     for one in named:
         path = Path(one)
         if "://" in one or path.is_file() or not (path.is_dir() or glob.has_magic(one)):
             continue
-        inside = path.iterdir() if path.is_dir() else map(Path, glob.iglob(one, recursive=True))  # noqa: PTH207
+        if path.is_dir():
+            inside: Iterable[Path] = path.rglob("*") if below else path.iterdir()
+        else:
+            inside = map(Path, glob.iglob(one, recursive=True))  # noqa: PTH207
         found = Counter(file.suffix.lower() for file in inside if file.suffix.lower() in kinds and file.is_file())
         if found:
             listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))

@@ -83,6 +83,10 @@ def test_one_rule_for_lists_of_images(tmp_path: Path, monkeypatch: pytest.Monkey
     names = [str(path.relative_to("data")) for path in found]
     assert names == ["b.png", "a.png", "more/[d].png", "more/c.png"]
     assert [target.path for target in find_targets(readable_images(["data/list.txt"])[0], None)] == found
+    Path("data", "other.heic").touch()
+    warnings: list[str] = []
+    choose_images(CalibrationRequest(Path()), hold_back=False, warn=warnings.append)
+    assert warnings == [".: 2 files skipped, whose kinds are not read from folders: 1 .heic, 1 .mp4."]
     chosen = choose_images(CalibrationRequest(Path("data/list.txt")), hold_back=False)
     assert sorted(chosen.used) == sorted(found)
     pattern = choose_images(CalibrationRequest(Path("data/**/*.png")), hold_back=False)

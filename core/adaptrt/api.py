@@ -280,7 +280,8 @@ def run_tune(request: TuneRequest, *, html: bool = True, observer: Observer | No
 
 
 def run_build(request: BuildRequest, *, html: bool = True, observer: Observer | None = None) -> Report:
-    """Run a prepared build request. Also writes ``<stem>.build.report.json`` and ``.html``."""
+    """Run a prepared build request. Also writes ``<stem>.build.report.json`` and ``.html``; ``<stem>.quantize.report`` if it only
+    quantizes."""
     from adaptrt.pipeline.build import build as run
     from adaptrt.rendering.documents import page_of
 

@@ -109,21 +109,24 @@ def read_conversion(
     path: Path, takes: str = "--config takes a TOML file of options.", example: str = 'adapter = "yolov5"'
 ) -> dict[str, Any]:
     """The content of such a file; a ``UsageError`` says why it cannot be read, what is expected, and an example."""
+    return parse_conversion(path, bytes_of(path, takes), example)
+
+
+def bytes_of(path: Path, takes: str) -> bytes:
+    """The file as it is, read once: it may be a pipe. ``-`` is standard input. A ``UsageError`` says why it cannot be read."""
     try:
-        return parse_conversion(path, path.read_text(encoding="utf-8"), example)
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist.", hint=takes) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=takes) from error
-    except UnicodeError as error:
-        raise _not_toml(path, error, example) from error
 
 
-def parse_conversion(path: Path, text: str, example: str = 'adapter = "yolov5"') -> dict[str, Any]:
-    """The content of ``text``, which is from ``path``."""
+def parse_conversion(path: Path, data: bytes, example: str = 'adapter = "yolov5"') -> dict[str, Any]:
+    """The content of ``data``, which is from ``path``."""
     try:
-        content: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        content: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+    except (UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise _not_toml(path, error, example) from error
     return content
 

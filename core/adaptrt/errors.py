@@ -136,8 +136,12 @@ def disk_error(error: BaseException) -> OSError | None:
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """A hint with the closest known name, if one is close."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"Did you mean {close[0]!r}?" if close else None
+    close = _closest(name, known)
+    return None if close is None else f"Did you mean {close!r}?"
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
 
 
 def nearest_option(name: str, known: Iterable[str]) -> str:
@@ -150,7 +154,8 @@ def nearest_option(name: str, known: Iterable[str]) -> str:
 
 
 def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
-    """A hint for a missing file: a broken link, a pipe, or else the closest file name in the same folder, if one is close.
+    """A hint for a missing file: a broken link, a pipe, or else the path of the file with the closest name in the same folder, if one
+    is close.
 
     ``suffixes`` limits the candidates (lower case); empty: any file.
     """
@@ -160,7 +165,8 @@ def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
         return f"It is a link to {printable(str(path.readlink()))}, which does not exist."
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     wanted = set(suffixes)
-    return nearest_name(path.name, [file.name for file in beside if not wanted or file.suffix.lower() in wanted])
+    close = _closest(path.name, [file.name for file in beside if not wanted or file.suffix.lower() in wanted])
+    return None if close is None else f"Did you mean {str(path.parent / close)!r}?"
 
 
 def printable(text: str) -> str:

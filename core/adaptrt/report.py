@@ -166,7 +166,7 @@ class Verdict:
 
 @dataclass
 class FileRecord:
-    """A file that was written; one that holds the model has a ``verdict``. ``runs``: whether its backend can run it."""
+    """A file that was written; one that holds the model has a ``verdict``. ``runs``: whether its backend can run it, as far as is known."""
 
     path: str
     bytes: int

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def place_of(path: str | Path, *keys: str) -> str:
-    """``conversion.toml:3``, the line of the key to which ``keys`` lead; only the path if the file has no such line.
+    """``conversion.toml:3``, the line of the key to which ``keys`` lead; only the path if the file has no such line, or is a pipe.
 
     The file is read again: this is for messages. Reports in JSON may be read as conversions, and have no lines.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
     except (OSError, UnicodeError):
         return str(path)
     line = 0 if text.lstrip().startswith("{") else line_of(text, keys)

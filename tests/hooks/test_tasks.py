@@ -130,7 +130,7 @@ def framework_predictions(image):
 def glow(tiny: str, fake_distribution: Callable[..., Path]) -> Callable[..., None]:
     """Install adapter ``glow`` with a decoder and the task ``brightness``."""
 
-    def install(*, task: str = "brightness", off: float = 0.0) -> None:
+    def install(*, task: str = "brightness", off: float = 0.0, more: str = "") -> None:
         decoder = f"brightness{next(NUMBERS)}"  # decoders are kept by name, and this module is a new one in each test
         groups = {
             "adaptrt.adapters": {"glow": "adaptrt_glow"},
@@ -138,6 +138,7 @@ def glow(tiny: str, fake_distribution: Callable[..., Path]) -> Callable[..., Non
             "adaptrt.tasks": {"brightness": "adaptrt_glow:task"},
         }
         source = MODULE.replace("{decoder}", decoder).replace("{task}", task).replace("{off}", str(off))
+        source = source.replace("task = BrightnessTask()", f"{more}\ntask = BrightnessTask()")
         fake_distribution("adaptrt-glow", groups, modules={"adaptrt_glow": source})
 
     return install
@@ -200,6 +201,12 @@ def test_it_is_predicted_exported_and_scored(
     assert found.results[0].scores["1 - error"] == pytest.approx(0.9, abs=1e-3)
     assert (read_image("shown/glow.onnxruntime/plain.jpg")[2:10, 2:-2] > (230, 170, 0)).all()
     assert records[0]["value"] == pytest.approx(0.4, abs=1e-3)
+
+
+def test_a_wrong_result_of_a_task_names_its_distribution(glow: Callable[..., None], plain: Path) -> None:
+    glow(more="    def describe(self, prediction):\n        print(prediction)")
+    with pytest.raises(PluginError, match=r"adaptrt-glow: BrightnessTask\.describe must return a string; got None"):
+        convert(plain)
 
 
 def test_a_task_that_no_one_brings(glow: Callable[..., None], plain: Path) -> None:

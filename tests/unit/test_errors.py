@@ -32,8 +32,8 @@ def test_only_what_is_near_is_offered() -> None:
 def test_a_missing_file_is_looked_for_beside(tmp_path: Path) -> None:
     for name in ("robust.PT", "bust.txt", "street.jpg"):
         (tmp_path / name).touch()
-    assert nearest_file(tmp_path / "bust.pt") == "Did you mean 'bust.txt'?"
-    assert nearest_file(tmp_path / "bust.pt", [".pt", ".pth"]) == "Did you mean 'robust.PT'?"
+    assert nearest_file(tmp_path / "bust.pt") == f"Did you mean '{tmp_path / 'bust.txt'}'?"
+    assert nearest_file(tmp_path / "bust.pt", [".pt", ".pth"]) == f"Did you mean '{tmp_path / 'robust.PT'}'?"
     assert nearest_file(tmp_path / "bust.pt", [".onnx"]) is None
     assert nearest_file(tmp_path / "nowhere" / "best.pt") is None
     assert nearest_file(tmp_path / ("x" * 300)) is None

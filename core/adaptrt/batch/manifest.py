@@ -14,8 +14,7 @@ import msgspec
 from adaptrt.batch.parts import any_part
 from adaptrt.errors import UsageError
 from adaptrt.json_text import formatted_json
-from adaptrt.specs.backend_parts import HasFilesBeside
-from adaptrt.specs.backends import backend_of
+from adaptrt.onnxfile.needed_files import files_of
 from adaptrt.specs.executors import ExecutorOptions
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.hashing import file_sha256
@@ -45,12 +44,11 @@ def manifest_of(
     model: Path, options: Mapping[str, Any], sources: Sequence[ImageFile], *, form: str, part_size: int
 ) -> JobManifest:
     """Hashes the model file and those that it needs: a manifest, weights beside it, the external data of an ONNX file."""
-    files = [model, *_files_beside(model), *_external(model)]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(os.fsencode(str(path)) + b"\0")
     return JobManifest(
-        model={str(path.relative_to(model.parent)): file_sha256(path) for path in files if path.is_file()},
+        model={str(path.relative_to(model.parent)): file_sha256(path) for path in files_of(model)},
         options=dict(options),
         sources=len(sources),
         sources_sha256=digest.hexdigest(),
@@ -70,19 +68,6 @@ def options_of(options: ExecutorOptions) -> dict[str, Any]:
             paths = map(Path, names)
             found[key] = {path.name: file_sha256(path)[:16] if path.is_file() else "" for path in paths}
     return found
-
-
-def _files_beside(model: Path) -> Sequence[Path]:
-    backend = backend_of(model)
-    return backend.files_beside(model) if isinstance(backend, HasFilesBeside) else ()
-
-
-def _external(model: Path) -> list[Path]:
-    if model.suffix.lower() != ".onnx":
-        return []
-    from adaptrt.onnxfile.reader import external_files, read_onnx
-
-    return external_files(model, read_onnx(model))
 
 
 def open_job(folder: Path, manifest: JobManifest) -> bool:

@@ -69,7 +69,7 @@ def batch(
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import ImageError
     from adaptrt.quantities import counted, duration
-    from adaptrt.sources.find import remote_and_local_images
+    from adaptrt.sources.find import remote_and_local_images, warn_of_skipped
 
     short = [f"{name}={value}" for name, value in (("gpus", gpus), ("address", address)) if value is not None]
     chosen, options = executor_from_flags({**ctx.params, "executor_pairs": (*executor_pairs, *short)})
@@ -84,6 +84,7 @@ def batch(
         retry_failed=retry_failed,
         progress=_reporter(quiet=quiet),
     )
+    warn_of_skipped(images, options.warn, videos=False)
     with redirect_stdout_to_stderr(verbose), _interruptible(output):
         summary = run_batch(request)
     if as_json:

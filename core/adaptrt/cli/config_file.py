@@ -22,11 +22,11 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     """Make the options of the file the defaults of this command; a ``UsageError`` names an unknown one."""
     if path is None or ctx.resilient_parsing:
         return
-    from adaptrt.conversion_file import VERSIONS, read_conversion
+    from adaptrt.conversion_file import VERSIONS
     from adaptrt.errors import UsageError
     from adaptrt.toml_lines import place_of
 
-    content = _in_report(Path(path)) if path.lower().endswith(".json") else read_conversion(_not_a_page(Path(path)))
+    content = _content(Path(path))
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
         raise UsageError(
@@ -78,38 +78,36 @@ def key_in_file(ctx: click.Context, parameter: click.Parameter | None) -> str | 
     return f"{name} in {place_of(path, name)}"
 
 
-def _not_a_page(path: Path) -> Path:
-    """The path, unless it is that of a report's page, whatever its name."""
+def _content(path: Path) -> dict[str, Any]:
+    """The options in a TOML file, or in a report, which is recognized by its content too: a pipe has no suffix."""
+    from adaptrt.conversion_file import bytes_of, parse_conversion
     from adaptrt.errors import UsageError, in_shell
 
-    try:
-        with path.open("rb") as file:
-            is_page = file.read(200).lstrip().lower().startswith((b"<!doctype html", b"<html"))
-    except OSError:  # reading it says why
-        return path
-    report = path.with_suffix(".json")
-    if is_page:
+    data = bytes_of(path, _TAKES)
+    begins = data[:200].lstrip().lower()
+    if begins.startswith((b"<!doctype html", b"<html")):
+        report = path.with_suffix(".json")
         raise UsageError(
             f"{path} is the page of a report.",
             hint=f"Use the JSON report{' next to it' if report.is_file() else ''}: --config {in_shell(report)}",
         )
-    return path
+    if path.suffix.lower() == ".json" or begins.startswith(b"{"):
+        data = _in_report(path, data)
+    return parse_conversion(path, data)
 
 
-def _in_report(path: Path) -> dict[str, Any]:
-    """The options in the report of a conversion."""
-    from adaptrt.conversion_file import parse_conversion
+def _in_report(path: Path, data: bytes) -> bytes:
+    """The options in the report of a conversion, as TOML."""
     from adaptrt.errors import ModelError, UsageError
     from adaptrt.report import Report
 
     try:
-        text = Report.from_json(path.read_bytes()).conversion
-    except (OSError, ModelError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.message
-        raise UsageError(f"{path} cannot be read as a report: {reason}", hint=_TAKES) from error
+        text = Report.from_json(data).conversion
+    except ModelError as error:
+        raise UsageError(f"{path} cannot be read as a report: {error.message}", hint=_TAKES) from error
     if not text:
         raise UsageError(f"{path} is not the report of a finished conversion.", hint=_TAKES)
-    return parse_conversion(path, text)
+    return text.encode()
 
 
 def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str]) -> None:

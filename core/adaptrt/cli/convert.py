@@ -52,7 +52,7 @@ def not_iterating(nms: str) -> tuple[str, ...]:
 
 @click.command("convert", cls=ConvertCommand, examples=EXAMPLES)
 @click.argument("source", shell_complete=complete_files)
-@option("--config", metavar="FILE", is_eager=True, expose_value=False, callback=use_config, section=FILES, help="A TOML file of these options; those on the command line take precedence. The report of a conversion (best.report.json) repeats it.")  # fmt: skip
+@option("--config", metavar="FILE", is_eager=True, expose_value=False, callback=use_config, section=FILES, help="A TOML file of these options (-: standard input); those on the command line take precedence. The report of a conversion (best.report.json) repeats it.")  # fmt: skip
 @option("--adapter", "-a", metavar="NAME", section=FILES, shell_complete=complete_adapters, help="The framework's adapter; see: adaptrt adapters.  [default: recognized from SOURCE]")  # fmt: skip
 @option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, if SOURCE is a configuration.")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from adaptrt.cli.config_file import key_in_file
-from adaptrt.cli.given import Given, read_given
+from adaptrt.cli.given import Given, file_like_option, read_given
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
 from adaptrt.cli.output import echo
 from adaptrt.cli.yolo_lines import is_yolo_word
@@ -126,7 +126,7 @@ class Command(click.Command):
             if found is not None:
                 self.params.append(found)
                 return self.parse_args(ctx, typed)
-            raise self._no_such_option(ctx, error) from error
+            raise self._no_such_option(ctx, error, typed) from error
         except click.UsageError as error:
             if isinstance(error, click.BadOptionUsage):
                 wanted = next((one for one in self.params if error.option_name in one.opts), None)
@@ -136,7 +136,9 @@ class Command(click.Command):
                 name = next((one.name for one in given.variables if one.option is error.param), None)
                 error.param_hint = f"{name} (an environment variable)" if name else error.param_hint
                 error.param_hint = key_in_file(ctx, error.param) or error.param_hint
-            if isinstance(error, click.MissingParameter) and (taken := self._taken_as_value(typed)):
+            if isinstance(error, click.MissingParameter) and (
+                taken := self._taken_as_value(typed) or file_like_option(typed)
+            ):
                 raise click.UsageError(f"{error.format_message()} {taken}", ctx=ctx) from error
             if "argument" in error.message:
                 self._reject_yolo_words(ctx, typed)
@@ -185,8 +187,9 @@ class Command(click.Command):
         if error is not None and not ctx.resilient_parsing:
             raise error
 
-    def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption) -> click.NoSuchOption:
-        name, more = error.option_name, flag_here(error.option_name, self._flags())
+    def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption, words: list[str]) -> click.NoSuchOption:
+        name = error.option_name
+        more = file_like_option(words, name) or flag_here(name, self._flags())
         # --data-images of other commands is --images of evaluate
         shorter = f"--{name.removeprefix('--').partition('-')[2]}"
         if not more and shorter in self._flags():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from adaptrt.cli.variables import Variable, variables_of
+from adaptrt.errors import in_shell
 
 _GIVEN = "adaptrt.given"
 
@@ -107,3 +109,12 @@ def _settled(options: Iterable[click.Option], values: Mapping[str, Any]) -> froz
 def _settles(parameter: click.Parameter) -> str | None:
     """The parameter whose value it decides: itself, or the one that it is a short form of."""
     return getattr(parameter, "short_for", None) or parameter.name
+
+
+def file_like_option(words: Sequence[str], option: str = "-") -> str:
+    """A sentence about a file whose name begins with ``option``, so that it was read as options; empty if there is none."""
+    before = words[: words.index("--")] if "--" in words else words
+    found = next((word for word in before if word.startswith(option) and os.path.isfile(word)), None)  # noqa: PTH113  (it may be too long)
+    if found is None:
+        return ""
+    return f"{found!r} is a file whose name begins like an option: write {in_shell(f'./{found}')}."

@@ -155,7 +155,8 @@ def predict(
     frame is used, and dropped frames are counted.
 
     All results of an image have its name, numbered if several images have the same one. Files of earlier runs with the same
-    names are replaced, and others are kept; --save warns if its folder has others.
+    names are replaced, and others are kept; --save warns if its folder has others. Files of --save are written at the end, or when
+    the run is interrupted: for long runs, see adaptrt batch.
 
     Neither torch nor an adapter is required: pre- and postprocessing are defined in the file. With --json, images are
     drawn only if -o is given.
@@ -164,6 +165,7 @@ def predict(
     from adaptrt.cli.results import (
         Result,
         describe_result,
+        describe_written,
         export_results,
         find_targets,
         folder_of,
@@ -171,7 +173,7 @@ def predict(
         write_results,
     )
     from adaptrt.errors import ImageError, UsageError
-    from adaptrt.sources.find import readable_images
+    from adaptrt.sources.find import readable_images, warn_of_skipped
     from adaptrt.specs.executors import no_result
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
@@ -197,6 +199,7 @@ def predict(
         )
         ctx.exit(predict_stream(request, options))
     paths, missing = readable_images(images)
+    warn_of_skipped(images, options.warn, videos=True)
     targets = find_targets(paths, output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
@@ -227,21 +230,31 @@ def predict(
             hint = "Choose another one: adaptrt predict --help lists them."
             raise no_result(chosen, left, "images", hint=hint)
 
-    with contextlib.closing(results()) as found:
-        for image, result in write_results(found, targets, formats):
-            if isinstance(result, ImageError):
-                skip(str(image.path), result)
-                continue
-            if formats:
-                kept.append(result)
-            if as_json:
-                records.append(result.as_data())
-            elif not quiet:
-                echo(describe_result(result))
-    for name in formats if kept else ():
-        exported = export_results(kept[0].task, name, kept, folder_of(output))
-        written += exported
-        _warn_of_others(folder_of(output) / name, exported)
+    def export() -> None:
+        for name in formats if kept else ():
+            exported = export_results(kept[0].task, name, kept, folder_of(output))
+            written.extend(exported)
+            _warn_of_others(folder_of(output) / name, exported)
+
+    try:
+        with contextlib.closing(results()) as found:
+            for image, result in write_results(found, targets, formats):
+                if isinstance(result, ImageError):
+                    skip(str(image.path), result)
+                    continue
+                if formats:
+                    kept.append(result)
+                if as_json:
+                    records.append(result.as_data())
+                elif not quiet:
+                    echo(describe_result(result))
+    except BaseException:  # Ctrl-C, or an error that ends the command: hours may have been spent
+        with contextlib.suppress(Exception):
+            export()
+            if written:
+                echo(f"{len(kept)} of {len(targets)} images. {describe_written(written)}", err=True)
+        raise
+    export()
     if failed and len(targets) + len(missing) == 1:
         raise failed[0]
     if as_json:
@@ -249,7 +262,7 @@ def predict(
             {"model": model, "images": records, **({"written": [str(path) for path in written]} if formats else {})}
         )
     elif written and not quiet:
-        echo(f"Written: {', '.join(str(path) for path in written[:3])}{' ...' if len(written) > 3 else ''}")
+        echo(describe_written(written))
     if failed:
         echo(f"{len(failed)} of {len(targets) + len(missing)} images could not be read.", err=True)
         ctx.exit(ImageError.exit_code)

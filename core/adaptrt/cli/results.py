@@ -203,6 +203,10 @@ def describe_result(result: Result) -> str:
     return "\n".join([f"{display_path(result.path)}:  ({spent}){arrow}", *bars])
 
 
+def describe_written(paths: Sequence[Path]) -> str:
+    return f"Written: {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}"
+
+
 def _cut(name: str) -> str:
     """ImageNet's names include every synonym; --json has the full names."""
     return name if len(name) <= NAME else f"{name[: NAME - 3]}..."

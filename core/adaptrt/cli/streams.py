@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
+from adaptrt.cli.results import describe_written
 from adaptrt.errors import DependencyError, ImageError, OutputError, UsageError
 from adaptrt.pipeline.output import require_folder, require_no_input
 from adaptrt.python_process import program_command
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
-from adaptrt.sources.find import VIDEO_SUFFIXES
+from adaptrt.sources.find import VIDEO_SUFFIXES, warn_of_skipped
 from adaptrt.sources.images import ImageSource, Unreadable
 from adaptrt.sources.url import UrlSource
 from adaptrt.store.free_names import FreeNames
@@ -67,6 +68,7 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
     from adaptrt.specs import task_named
 
     sources = find_sources(request.sources, SourceOptions(warn=options.warn))
+    warn_of_skipped(request.sources, options.warn, videos=True)
     _require_possible(request, sources)
     folder = _folder(request, sources)
     records: list[dict[str, Any]] = []
@@ -253,7 +255,7 @@ def _require_suffix(place: Path, *, still: bool) -> None:
 
 def _print_written(paths: Sequence[Path]) -> None:
     if paths:
-        echo(f"Written: {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")
+        echo(describe_written(paths))
 
 
 class _Writers:

@@ -20,6 +20,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _HEAD = 20  # bytes: a tag and a size at their longest
 _LOCATION, _SMALL = b"location", 1 << 12  # a message of so many bytes is searched for this key first
 _NODE, _ATTRIBUTE, _GRAPH, _TENSOR, _SPARSE = "node", "attribute", "graph", "tensor", "sparse tensor"
+_FUNCTION, _TRAINING = "function", "training information"
 # by kind of message, the numbers of the fields in which tensors may be
 _INSIDE: dict[str, dict[int, str]] = {
     _NODE: {5: _ATTRIBUTE},
@@ -27,6 +28,8 @@ _INSIDE: dict[str, dict[int, str]] = {
     _GRAPH: {1: _NODE, 5: _TENSOR, 15: _SPARSE},
     _TENSOR: {},
     _SPARSE: {1: _TENSOR, 2: _TENSOR},
+    _FUNCTION: {7: _NODE, 11: _ATTRIBUTE},  # 11: the defaults of its attributes
+    _TRAINING: {1: _GRAPH, 2: _GRAPH},
 }
 _WEIGHT_TYPES = (
     "float32", "float16", "bfloat16", "float64", "int8", "int4", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn",
@@ -215,10 +218,8 @@ def _read_model(data: _Part, found: OnnxFile) -> None:
         elif number == 14 and isinstance(value, _Part):
             key, text = _pair(value)
             found.metadata[key] = text
-        elif number == 25 and isinstance(value, _Part):  # a function
-            found.external.extend(
-                name for inner, part in value.fields() if inner == 7 for name in _locations(part, _NODE)
-            )
+        elif number in (20, 25):
+            found.external.extend(_locations(value, _TRAINING if number == 20 else _FUNCTION))
     found.inputs = [tensor for tensor in found.inputs if tensor.name not in found.weights]
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ImageError, ModelError, OutputError, UsageError, in_shell, nearest_file
+from adaptrt.onnxfile.needed_files import files_of
 from adaptrt.pipeline.output import output_error
 from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backend_parts import HasFilesBeside, KeepsManifest, ReadsSpec
+from adaptrt.specs.backend_parts import KeepsManifest, ReadsSpec
 from adaptrt.specs.backends import BACKENDS, Backend, runs_onnx
 from adaptrt.specs.packagers import Package, Packager, PackageRequest
 from adaptrt.store.model_files import require_backend, require_model_file
@@ -77,7 +78,7 @@ def prepare(
     sample, content = _sample(spec, image)
     return PackageRequest(
         spec=spec,
-        files=_files_of(model, backend),
+        files=files_of(model),
         name=_checked_name(name) if name is not None else _safe_name(_stem(model)),
         backend=backend.name,
         built_with=_built_with(model, backend),
@@ -133,14 +134,6 @@ def _outputs_in(model: Path, spec: ModelSpec) -> tuple[Any, ...]:
         )
         for tensor in read_onnx(model).outputs
     )
-
-
-def _files_of(model: Path, backend: Backend) -> tuple[Path, ...]:
-    if not runs_onnx(backend):
-        return (model, *backend.files_beside(model)) if isinstance(backend, HasFilesBeside) else (model,)
-    from adaptrt.onnxfile.reader import present_files, read_onnx
-
-    return (model, *present_files(model, read_onnx(model)))
 
 
 def _built_with(model: Path, backend: Backend) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph, words_of
+from adaptrt.backends.choice import chosen_backends, target_for, target_of, wants_reduced_graph, words_of
 from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError, in_shell
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.node_rules import require_quantized
@@ -22,7 +22,7 @@ from adaptrt.pipeline.quantizing import read_images
 from adaptrt.pipeline.reduced import ReducedPrecision
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, precision_named
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backend_parts import ChecksShapes
 from adaptrt.specs.precisions import FP32
@@ -48,9 +48,14 @@ def build(request: BuildRequest, observer: Observer | None = None, documents: Do
         observer,
         documents,
         adapter=None,
-        report_suffix=".build.report",
+        report_suffix=".quantize.report" if _only_quantizes(request) else ".build.report",
         from_model=False,
     )
+
+
+def _only_quantizes(request: BuildRequest) -> bool:
+    """Whether a Q/DQ graph is all that is written: the build of an engine from it writes another report."""
+    return precision_named(request.precision).form == "qdq" and not any(one.builds for one in chosen_backends(request))
 
 
 @dataclass(kw_only=True)

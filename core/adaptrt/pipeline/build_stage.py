@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Builds:
-    """The part of a job that builds; ``forms`` are the files that were built."""
+    """The part of a job that builds; ``forms`` are the files that were built, ``elsewhere`` the names of those that cannot run here."""
 
     job: Job
     forms: list[BuiltArtifact] = field(default_factory=list)
+    elsewhere: set[str] = field(default_factory=set)
 
     def build(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> list[BuiltArtifact]:
         """Build with each backend and check link 4; returns the files that run here."""
@@ -102,6 +103,7 @@ class Builds:
             with links.guarded(link):
                 problem = job.runners.problem(form, job.request)
                 if problem:
+                    self.elsewhere.add(form.name)
                     stage.note = record.reason = problem
                     return False
                 found = verify(job, form, spec, label=form.name if several else "")
@@ -140,6 +142,8 @@ class Builds:
                 form.backend.complete_manifest(form.path, source, origin, self.job.report)
             for suffix, path in form.built.files.items():
                 self.job.add_file(kind_of(suffix), path, suffix)
+            if form.name in self.elsewhere:
+                self.job.report.files[form.name].runs = False
 
     def final_name(self, path: Path, float32: Artifact) -> str:
         """The final name of an ONNX file; the source of a build keeps its name."""

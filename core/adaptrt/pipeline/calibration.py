@@ -14,6 +14,7 @@ from typing import Any
 from adaptrt.errors import UsageError
 from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
 from adaptrt.quantities import counted
+from adaptrt.request import silent
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, Inputs
 from adaptrt.spread import spread
@@ -39,14 +40,17 @@ class CalibrationImages:
         return [file_sha256(path) for path in self.used]
 
 
-def choose_images(request: CalibrationRequest, *, hold_back: bool) -> CalibrationImages:
+def choose_images(
+    request: CalibrationRequest, *, hold_back: bool, warn: Callable[[str], None] = silent
+) -> CalibrationImages:
     """The images of ``--calib``, at most as many as requested, spread evenly over the set.
 
-    With ``hold_back``, every fifth one is kept for verification if no other would be left.
+    With ``hold_back``, every fifth one is kept for verification if no other would be left. ``warn`` receives what is skipped.
     """
     if request.source.suffix.lower() == ".npz":
         return CalibrationImages()
     files = _found(request.source)
+    _warn_of_skipped(request.source, warn)
     kept: list[Path] = []
     if hold_back and len(files) <= request.images and len(files) >= _FEWEST_TO_HOLD_BACK:
         kept = files[_HELD_BACK - 1 :: _HELD_BACK]
@@ -54,6 +58,12 @@ def choose_images(request: CalibrationRequest, *, hold_back: bool) -> Calibratio
     used = spread(rest, request.images)
     chosen = {*used}
     return CalibrationImages(tuple(used), tuple(kept or [path for path in rest if path not in chosen]))
+
+
+def _warn_of_skipped(source: Path, warn: Callable[[str], None]) -> None:
+    from adaptrt.sources.find import warn_of_skipped
+
+    warn_of_skipped([str(source)], warn, videos=False, below=True)
 
 
 def _found(source: Path) -> list[Path]:

@@ -32,7 +32,6 @@ from adaptrt.predictions import ImageMeta
 from adaptrt.report import Check
 from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import DecoderSpec, ModelSpec, OutputGroup, OutputSpec
-from adaptrt.specs.backends import all_targets
 from adaptrt.specs.decoders import decoder_of
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, detections
 from adaptrt.vision.decoders.efficient_nms import schema_of
@@ -51,7 +50,7 @@ _CROWDS = 4  # random sets of overlapping boxes that the appended nodes are trie
 
 
 def require_nms(request: Request, spec: ModelSpec) -> None:
-    """Reject ``--nms`` for an unsupported model or target, before anything is exported."""
+    """Reject ``--nms`` for an unsupported model, before anything is exported."""
     nms = request.nms
     if nms is None:
         return
@@ -90,19 +89,6 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
         )
     if nms.kind == "onnx" and decode.suppress is not None:
         raise UsageError("--nms onnx: NonMaxSuppression compares upright boxes, not rotated ones.", hint="Use --nms.")
-    for target in targets_of(request):
-        if nms.kind == "efficient" and not target.efficient_nms:
-            able = [one for one in all_targets().values() if one.efficient_nms]
-            raise UsageError(
-                f"--nms efficient: {target.title} does not include the plugin EfficientNMS_TRT; only "
-                f"{' and '.join(one.title for one in able)} {'do' if len(able) > 1 else 'does'}.",
-                hint=f"Use --nms, which does not require a plugin, or --target {' or '.join(one.name for one in able)}.",
-            )
-        if nms.kind == "onnx" and not target.onnx_nms:
-            raise UsageError(
-                f"--nms onnx: {target.title} has no kernel for NonMaxSuppression.",
-                hint="Use --nms, which uses only supported operators.",
-            )
 
 
 def ends_in_nms(spec: ModelSpec) -> bool:

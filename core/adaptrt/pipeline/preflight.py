@@ -12,6 +12,7 @@ from adaptrt.backends.choice import (
     deciding_backends,
     target_for,
     target_of,
+    targets_of,
     wants_reduced_graph,
 )
 from adaptrt.errors import BuildError, DependencyError, ModelError, UsageError, nearest_file
@@ -19,7 +20,7 @@ from adaptrt.export.choices import choose_opset
 from adaptrt.request import BuildRequest, Request
 from adaptrt.specs import Target, precision_named
 from adaptrt.specs.backend_parts import ChecksRuntime, TakesOptions
-from adaptrt.specs.backends import BACKENDS, Backend, build_options_of, word_of
+from adaptrt.specs.backends import BACKENDS, Backend, all_targets, build_options_of, word_of
 from adaptrt.specs.build import FLAGS
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_labeled_images, require_libraries
@@ -37,12 +38,33 @@ def require_possible(request: Request) -> None:
     require_options_taken(request, backends)
     for backend in backends:
         require_supported(request, backend, target_for(backend, target))
+    _require_nms_target(request)
     require_source(request.source)
     if request.weights is not None:
         require_source(str(request.weights))
     require_libraries("--plugin-lib", request.build.plugin_libs)
     require_libraries("--ort-custom-ops", request.ort_custom_ops)
     _require_image_sets(request)
+
+
+def _require_nms_target(request: Request) -> None:
+    """Reject a kind of ``--nms`` that a target does not run."""
+    nms = request.nms
+    if nms is None:
+        return
+    for target in targets_of(request):
+        if nms.kind == "efficient" and not target.efficient_nms:
+            able = [one for one in all_targets().values() if one.efficient_nms]
+            raise UsageError(
+                f"--nms efficient: {target.title} does not include the plugin EfficientNMS_TRT; only "
+                f"{' and '.join(one.title for one in able)} {'do' if len(able) > 1 else 'does'}.",
+                hint=f"Use --nms, which does not require a plugin, or --target {' or '.join(one.name for one in able)}.",
+            )
+        if nms.kind == "onnx" and not target.onnx_nms:
+            raise UsageError(
+                f"--nms onnx: {target.title} has no kernel for NonMaxSuppression.",
+                hint="Use --nms, which uses only supported operators.",
+            )
 
 
 def _require_image_sets(request: Request) -> None:

@@ -43,7 +43,7 @@ def read_images(job: Job, spec: ModelSpec, open_reference: Callable[[], Runner])
     calibration = CalibrationImages()
     if request.calibration is not None:
         by_predictions = verifies and images is None and is_judged_by_metric(job.precision, spec)
-        calibration = choose_images(request.calibration, hold_back=by_predictions)
+        calibration = choose_images(request.calibration, hold_back=by_predictions, warn=job.warn)
         if by_predictions and calibration.others:
             images = unlabeled_images(calibration.others)
     if images is not None:

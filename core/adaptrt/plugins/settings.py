@@ -63,6 +63,8 @@ def user_settings_path() -> Path:
 
 def read_settings(path: Path) -> Settings:
     """Read and check a plugins.toml; a ``SettingsError`` names the file, the line and the closest key."""
+    if path.is_fifo():
+        raise SettingsError(f"{path} is a pipe.", hint="It is read more than once: copy its content to a file.")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adaptrt.errors import ImageError, UsageError
+from adaptrt.quantities import counted
 from adaptrt.sources import capture, download
 from adaptrt.sources.capture import LiveSource, VideoSource
 from adaptrt.sources.frames import Source
@@ -20,6 +22,13 @@ from adaptrt.specs.image_files import ImageFile, RemoteFile, is_remote
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 )
+_UNREAD = frozenset(
+    {
+        ".arw", ".avif", ".cr2", ".cr3", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe",
+        ".jxl", ".nef", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".raw", ".svg", ".tga",
+    }
+)  # fmt: skip
+"""Kinds of images that folders and patterns do not find."""
 NETWORK_SCHEMES = ("rtsp", "rtsps", "rtmp")
 _LARGEST_LIST = 1 << 30  # bytes: ten million paths of 100
 
@@ -117,6 +126,26 @@ def files_of(text: str) -> list[Path]:
     from adaptrt.vision.images import find_images
 
     return find_images(text, videos=VIDEO_SUFFIXES)
+
+
+def warn_of_skipped(named: Sequence[str], warn: Callable[[str], None], *, videos: bool, below: bool = False) -> None:
+    """Warn of images in folders and patterns that are not read because of their kind; without ``videos``, also of those.
+
+    ``below``: folders are searched with those inside them.
+    """
+    kinds = _UNREAD if videos else _UNREAD | VIDEO_SUFFIXES
+    for one in named:
+        path = Path(one)
+        if "://" in one or path.is_file() or not (path.is_dir() or glob.has_magic(one)):
+            continue
+        if path.is_dir():
+            inside: Iterable[Path] = path.rglob("*") if below else path.iterdir()
+        else:
+            inside = map(Path, glob.iglob(one, recursive=True))  # noqa: PTH207
+        found = Counter(file.suffix.lower() for file in inside if file.suffix.lower() in kinds and file.is_file())
+        if found:
+            listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items()))
+            warn(f"{one}: {counted(found.total(), 'file')} skipped, whose kinds are not read from folders: {listed}.")
 
 
 def image_files(named: Sequence[str]) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_check
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.registry import Registry
+from adaptrt.specs.task_results import TASK, check_results, checked_files, checked_scorer, is_a, wrap_method
 from adaptrt.spread import spread
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ class Scoring(ABC, Generic[P]):
 
     layout: str
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_results(cls, {"read_dataset": ("a Dataset", is_a(Dataset)), "params": ("a dict", is_a(Mapping))})
+        wrap_method(cls, "scorer", checked_scorer)
+
     @abstractmethod
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         """The labeled images; a ``UsageError`` if they do not match ``layout``."""
@@ -153,6 +159,11 @@ class Task(ABC, Generic[P]):
     empty_reason: str = "both predictions are empty: choose another image"
     whole_image: bool = False
     decoded_in_graph: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_results(cls, TASK)
+        wrap_method(cls, "export", checked_files)
 
     def __new__(cls, *_: Any, **__: Any) -> Task[P]:
         for attribute, kind in (("name", str), ("prediction", type)):

@@ -73,10 +73,12 @@ def require_backend(path: Path) -> Backend:
 
 def require_labeled_images(data: Path, images: Path | None = None) -> None:
     """Reject missing labeled images (``--data``), or a missing folder of their images."""
-    for path in (data, *([images] if images is not None else [])):
-        if not path.exists() and not glob.has_magic(str(path)):
-            hint = nearest_file(path) or "--data names labeled images, as adaptrt evaluate --help describes them."
-            raise UsageError(f"Not found: {path}.", hint=hint)
+    for path, hint in (
+        (data, "--data names labeled images, as adaptrt evaluate --help describes them."),
+        (images, "Check the path to the folder of the images."),
+    ):
+        if path is not None and not path.exists() and not glob.has_magic(str(path)):
+            raise UsageError(f"Not found: {path}.", hint=nearest_file(path) or hint)
 
 
 def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:

@@ -29,7 +29,7 @@ def refused(path: Path, *words: str) -> None:
 
 def test_missing_file_with_a_neighbor(tmp_path: Path) -> None:
     (tmp_path / "best.pt").write_bytes(b"")
-    refused(tmp_path / "bst.pt", "File not found", "Did you mean 'best.pt'?")
+    refused(tmp_path / "bst.pt", "File not found", f"Did you mean '{tmp_path / 'best.pt'}'?")
     refused(tmp_path / "nowhere" / "best.pt", "File not found", "Files are never downloaded")
 
 

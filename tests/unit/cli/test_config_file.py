@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def test_the_report_contains_a_file_that_repeats_the_conversion(adaptrt: Any, ti
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "No such file"),
+        (None, "does not exist"),
         ("{", "cannot be read as a report"),
         (Report("a", "b", command="").to_json(), "not the report of a finished conversion"),
         (Report("a", "b", command="", conversion='source = "evil:build"').to_json(), "names code, 'evil:build'"),
@@ -128,6 +130,25 @@ def test_a_missing_file_is_an_error(adaptrt: Any) -> None:
     result = adaptrt("convert", "--config", "missing.toml")
     assert result.code == 2
     assert "missing.toml does not exist" in result.err
+
+
+def through_a_pipe(text: str) -> str:
+    """A path like that of ``<(command)`` in a shell: it can be read once."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write(text)
+    return f"/dev/fd/{reading}"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no path there")
+@pytest.mark.parametrize(
+    "text", ["batches = 4", Report("a", "b", command="", conversion="batches = 4").to_json()], ids=["toml", "report"]
+)
+def test_a_pipe_is_read_once(adaptrt: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    path = through_a_pipe(text)
+    assert f"Error: {path}: unknown key 'batches'" in adaptrt("convert", "x.pt", "--config", path).err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert "Error: -: unknown key 'batches'" in adaptrt("convert", "x.pt", "--config", "-").err
 
 
 def test_other_versions_are_a_warning(adaptrt: Any, tiny: str) -> None:

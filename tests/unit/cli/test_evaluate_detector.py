@@ -78,6 +78,8 @@ def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any
         result.err
         == "Error: Not found: nowhere.json.\n--data names labeled images, as adaptrt evaluate --help describes them.\n"
     )
+    result = adaptrt("evaluate", converted, "--data", ".", "--images", "nowhere")
+    assert result.err == "Error: Not found: nowhere.\nCheck the path to the folder of the images.\n"
 
 
 @pytest.mark.parametrize("data", ["set", "set/instances.json"])

@@ -125,3 +125,15 @@ def test_an_option_without_its_value_leads_to_the_help_of_the_command(adaptrt: A
 def test_other_mistakes_are_answered_as_before(adaptrt: Any) -> None:
     assert "yolo" not in adaptrt("convert", "best.pt", "extra").err
     assert "trtexec" not in adaptrt("build", "a.onnx", "--nonsense").err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_whose_name_begins_with_a_dash(adaptrt: Any) -> None:
+    for name in ("-alpha.png", "-oops.png", "--b c.png"):
+        Path(name).touch()
+    said = "'-alpha.png' is a file whose name begins like an option: write ./-alpha.png."
+    assert said in adaptrt("predict", "best.onnx", "-alpha.png").err
+    assert "write './--b c.png'." in adaptrt("predict", "best.onnx", "--b c.png").err
+    assert "write ./-oops.png." in adaptrt("predict", "best.onnx", "-oops.png").err
+    assert "write" not in adaptrt("predict", "best.onnx", "-other.png").err
+    assert "write" not in adaptrt("predict", "best.onnx", "-x", "--", "-alpha.png").err

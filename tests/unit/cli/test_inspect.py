@@ -154,7 +154,7 @@ def test_what_cannot_be_inspected(adaptrt: Any, tmp_path: Path, name: str, messa
 
 
 def test_a_near_name_is_proposed(adaptrt: Any, foreign: Path) -> None:
-    assert "Did you mean 'foreign.onnx'?" in adaptrt("inspect", foreign.with_name("foriegn.onnx")).err
+    assert f"Did you mean '{foreign}'?" in adaptrt("inspect", foreign.with_name("foriegn.onnx")).err
 
 
 def test_the_graph_is_drawn_beside_the_file(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from adaptrt.errors import UsageError
+from adaptrt.pipeline.executors import LocalExecutor
 
 Converted = Callable[[str], Path]
 
@@ -282,14 +285,14 @@ def test_a_single_broken_image_is_an_error(adaptrt: Any, converted: Converted) -
 def test_a_missing_image_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
     result = adaptrt("predict", converted("detector"), image.with_name("imag.png"))
     assert result.code == 4
-    assert "Did you mean 'image.png'?" in result.err
+    assert f"Did you mean '{image}'?" in result.err
 
 
 def test_a_missing_model_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
     converted("detector")
     result = adaptrt("predict", image.with_name("detectr.onnx"), image)
     assert result.code == 4
-    assert "Did you mean 'detector.onnx'?" in result.err
+    assert f"Did you mean '{image.with_name('detector.onnx')}'?" in result.err
 
 
 def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, image: Path) -> None:
@@ -411,3 +414,24 @@ def test_an_empty_text_is_not_the_current_folder(
     assert result.code == UsageError.exit_code
     assert result.err.startswith(f"Error: {what} is empty.\nA variable of the shell may be unset.")
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("lost")])
+def test_an_interrupted_run_saves_what_it_has(
+    adaptrt: Any, converted: Converted, image: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.chdir(image.parent)
+    shutil.copy(image, "other.png")
+    whole = LocalExecutor.run
+
+    def run(*args: Any) -> Any:
+        yield next(whole(*args))
+        raise error
+
+    monkeypatch.setattr(LocalExecutor, "run", run)
+    result = adaptrt("predict", converted("detector"), image, "other.png", "--save", "json", "--save", "csv")
+    assert result.code != 0
+    said = "1 of 2 images. Written: predictions/json/predictions.json, predictions/csv/predictions.csv"
+    assert said in result.err.splitlines()
+    (saved,) = json.loads(Path("predictions/json/predictions.json").read_text())
+    assert saved["image"] == str(image)

@@ -34,7 +34,7 @@ def test_without_labels_predictions_are_compared_on_images_held_back(adaptrt: An
     result = adaptrt("quantize", net, "--calib", calib, "-o", "out.int8.onnx", "--json")
     assert result.code == 0, result.err
     assert sorted(path.name for path in Path().iterdir()) == [
-        "net.onnx", "out.build.report.html", "out.build.report.json", "out.int8.onnx",
+        "net.onnx", "out.int8.onnx", "out.quantize.report.html", "out.quantize.report.json",
     ]  # fmt: skip
     assert "QuantizeLinear" in operators("out.int8.onnx")
     assert {one.key for one in onnx.load("out.int8.onnx").metadata_props} >= {METADATA_KEY, "kept"}
@@ -57,7 +57,7 @@ def test_the_file_has_the_name_that_was_given(adaptrt: Any, net: Path, calib: Pa
     assert result.code == 0, result.err
     assert [Path(one["path"]).name for one in result.json["files"].values()] == ["small.onnx"]
     assert sorted(path.name for path in Path().glob("small*")) == [
-        "small.build.report.html", "small.build.report.json", "small.onnx",
+        "small.onnx", "small.quantize.report.html", "small.quantize.report.json",
     ]  # fmt: skip
     result = adaptrt(*words, "-o", net)
     assert result.code == 2, result.err

@@ -142,11 +142,15 @@ def model_with_data_everywhere() -> onnx.ModelProto:
     graph.sparse_initializer.add().values.CopyFrom(outside("initializer"))
     body = helper.make_node("Constant", [], ["z"], value=outside("function"))
     function = helper.make_function("own", "F", [], ["z"], [body], [helper.make_opsetid("", 17)])
-    return helper.make_model(graph, functions=[function])
+    function.attribute_proto.append(helper.make_attribute("default", outside("default")))
+    model = helper.make_model(graph, functions=[function])
+    for name in ("algorithm", "initialization"):
+        getattr(model.training_info.add(), name).initializer.append(outside(name))
+    return model
 
 
 DATA = (
-    "branch", "constant", "deep", "function", "indices", "initializer", "listed", "sparse", "weight",
+    "algorithm", "branch", "constant", "deep", "default", "function", "indices", "initialization", "initializer", "listed", "sparse", "weight",
 )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     write(tmp_path / "best.onnx", "1")
     with pytest.raises(ModelError, match="File not found") as caught:
         adaptrt.load(tmp_path / "bset.onnx")
-    assert caught.value.hint == "Did you mean 'best.onnx'?"
+    assert caught.value.hint == f"Did you mean '{tmp_path / 'best.onnx'}'?"
     with pytest.raises(ModelError, match="is a folder"):
         adaptrt.load(tmp_path)
 

@@ -1,5 +1,6 @@
 """plugins.toml: what it may hold, and how precisely an error says where it is wrong."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist") as caught:
         read_settings(tmp_path / "none.toml")
     assert "--plugins" in (caught.value.hint or "")
+
+
+def test_a_pipe_is_rejected(tmp_path: Path) -> None:
+    """The file is read by each session of a job; the second time, a pipe is empty."""
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(SettingsError, match="is a pipe"):
+        read_settings(tmp_path / "pipe.toml")
 
 
 def test_a_folder_or_another_encoding(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from videos import Camera, gray_frame, index_of, write_video  # noqa: E402
 from adaptrt.errors import ImageError, UsageError  # noqa: E402
 from adaptrt.sources import Frame, FrameStream, SourceOptions, capture, find_sources  # noqa: E402
 from adaptrt.sources.capture import LiveSource, VideoSource  # noqa: E402
-from adaptrt.sources.find import image_files, readable_images  # noqa: E402
+from adaptrt.sources.find import image_files, readable_images, warn_of_skipped  # noqa: E402
 from adaptrt.sources.images import ImageSource  # noqa: E402
 
 
@@ -83,6 +83,10 @@ def test_one_rule_for_lists_of_images(tmp_path: Path, monkeypatch: pytest.Monkey
     names = [str(path.relative_to("data")) for path in found]
     assert names == ["b.png", "a.png", "more/[d].png", "more/c.png"]
     assert [target.path for target in find_targets(readable_images(["data/list.txt"])[0], None)] == found
+    Path("data", "other.heic").touch()
+    warnings: list[str] = []
+    choose_images(CalibrationRequest(Path()), hold_back=False, warn=warnings.append)
+    assert warnings == [".: 2 files skipped, whose kinds are not read from folders: 1 .heic, 1 .mp4."]
     chosen = choose_images(CalibrationRequest(Path("data/list.txt")), hold_back=False)
     assert sorted(chosen.used) == sorted(found)
     pattern = choose_images(CalibrationRequest(Path("data/**/*.png")), hold_back=False)
@@ -375,3 +379,21 @@ def test_a_missing_source_stops_only_itself(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="File not found") as caught:
         find_sources(tmp_path / "recording.mov")
     assert caught.value.hint == "Check the path."  # it may be of a video
+
+
+def test_images_of_other_kinds_are_counted(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "c.gif", "d.png", "e.txt", "f.mp4", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "g.gif").mkdir()
+
+    def said(*named: str, videos: bool = True) -> list[str]:
+        warnings: list[str] = []
+        warn_of_skipped(named, warnings.append, videos=videos)
+        return [one.removeprefix(f"{tmp_path}") for one in warnings]
+
+    assert said(str(tmp_path)) == [": 3 files skipped, whose kinds are not read from folders: 1 .gif, 2 .heic."]
+    assert said(f"{tmp_path}/*.h*", "0", "rtsp://*/1") == [
+        "/*.h*: 1 file skipped, whose kinds are not read from folders: 1 .heic."
+    ]
+    assert "1 .gif, 2 .heic, 1 .mp4." in said(str(tmp_path), videos=False)[0]
+    assert said(str(tmp_path / "a.heic"), str(tmp_path / "*.png")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,3 +93,22 @@ def test_objects_that_have_no_match_are_not_compared() -> None:
     )
     (said,) = failed("segment", segments(), none)
     assert said.startswith("matched boxes")
+
+
+def metric_names(task: str, expected: Any, actual: Any) -> set[str]:
+    decoder = DecoderSpec({"semantic": "semantic"}.get(task, "yolo"))
+    spec = ModelSpec((InputSpec.image(32, 32),), (), task, ImageTransform(), decoder)
+    metrics = task_named(task).metrics(spec, precision_named("fp16"))
+    return {check.name for check in compare_predictions(metrics, [expected], [actual], spec)}
+
+
+def test_where_nothing_is_compared_there_is_no_agreement() -> None:
+    """No class covers a thousandth of the pixels, no mask has a pixel, and no keypoint is visible."""
+    labels = np.arange(2500, dtype=np.int32).reshape(50, 50)
+    names = metric_names("semantic", SemanticMap(labels), SemanticMap(labels[::-1].copy()))
+    assert names == {"pixels of the same class"}
+    empty = replace(segments(), masks=tuple(replace(mask, bitmap=mask.bitmap & False) for mask in segments().masks))
+    assert not any("mask" in name for name in metric_names("segment", empty, empty))
+    unseen = poses(3)
+    unseen.points[..., 2] = 0
+    assert not any("OKS" in name for name in metric_names("pose", unseen, unseen))

@@ -113,7 +113,7 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
         "cut.png": "damaged",
         "cut.tif": "damaged",
         "large.png": "too large: the maximum is 134,217,728 pixels",
-        "tex.jpg": "Did you mean 'text.jpg'?",
+        "tex.jpg": f"Did you mean '{tmp_path / 'text.jpg'}'?",
         "no/such.jpg": "File not found",
         "": "folder",
         "https://example.com/a.jpg": "Files are never downloaded",

@@ -123,7 +123,7 @@ class TuneJob:
                 f"calibrated on {len(calibration.used)} of the images, which do not count (--calib names others)"
             )
         elif calib.source.suffix.lower() != ".npz":
-            calibration = choose_images(calib, hold_back=False)
+            calibration = choose_images(calib, hold_back=False, warn=job.warn)
         require_disjoint(calibration.hashes, images.paths)
         job.judge = MetricVerification(
             images=images,

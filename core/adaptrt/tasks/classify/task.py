@@ -115,11 +115,11 @@ class Classify(Task[Classification]):
         return ["scores must be in descending order"] if (np.diff(prediction.scores) > 0).any() else []
 
 
-def _same_class(reference: Sequence[Classification], converted: Sequence[Classification]) -> float:
+def _same_class(reference: Sequence[Classification], converted: Sequence[Classification]) -> float | None:
     same = [
         int(expected.labels[0]) == int(actual.labels[0]) for expected, actual in zip(reference, converted, strict=True)
     ]
-    return sum(same) / len(same) if same else 1.0
+    return sum(same) / len(same) if same else None
 
 
 def close_scores(limit: float) -> Metric:
@@ -142,9 +142,9 @@ def close_scores(limit: float) -> Metric:
         worst = np.array([*common, *missing, *added])
         return float(worst.max()) if np.isfinite(worst).all() else np.inf
 
-    def compute(reference: Sequence[Classification], converted: Sequence[Classification]) -> float:
+    def compute(reference: Sequence[Classification], converted: Sequence[Classification]) -> float | None:
         close = [difference(expected, actual) <= limit for expected, actual in zip(reference, converted, strict=True)]
-        return sum(close) / len(close) if close else 1.0
+        return sum(close) / len(close) if close else None
 
     def explain(reference: Sequence[Classification], converted: Sequence[Classification]) -> str:
         worst = max(difference(expected, actual) for expected, actual in zip(reference, converted, strict=True))

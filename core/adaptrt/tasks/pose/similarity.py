@@ -27,7 +27,8 @@ def sigmas(count: int) -> NDArray[np.float64]:
 
 
 def keypoint_similarity(expected: Poses, actual: Poses) -> list[float]:
-    """OKS of the objects whose boxes have a match, 0 to 1; points with no visibility on both sides are ignored."""
+    """OKS of the objects whose boxes have a match, 0 to 1; points with no visibility on both sides are ignored, and so are objects
+    without others."""
     found = []
     spread = (2 * sigmas(expected.points.shape[1])) ** 2
     for a, b in match_boxes(expected, actual, MATCHED):
@@ -36,7 +37,8 @@ def keypoint_similarity(expected: Poses, actual: Poses) -> list[float]:
         counted = (first[:, 2] > 0) | (second[:, 2] > 0)
         distances = ((first[:, :2] - second[:, :2]) ** 2).sum(1)
         similar = np.exp(-distances / (2 * spread * max(float(width * height), 1.0)))
-        found.append(float(similar[counted].mean()) if counted.any() else 1.0)
+        if counted.any():
+            found.append(float(similar[counted].mean()))
     return found
 
 

@@ -34,7 +34,13 @@ def mask_iou(first: Mask, second: Mask) -> float:
 
 def matched_mask_ious(expected: Segments, actual: Segments) -> list[float]:
     """The mask IoUs of objects whose boxes have a match."""
-    return [mask_iou(expected.masks[a], actual.masks[b]) for a, b in match_boxes(expected, actual, MATCHED)]
+    return [mask_iou(expected.masks[a], actual.masks[b]) for a, b in _masked_pairs(expected, actual)]
+
+
+def _masked_pairs(expected: Segments, actual: Segments) -> list[tuple[int, int]]:
+    """The objects whose boxes have a match, without those whose mask is empty on both sides: nothing is compared there."""
+    pairs = match_boxes(expected, actual, MATCHED)
+    return [(a, b) for a, b in pairs if expected.masks[a].area or actual.masks[b].area]
 
 
 def mean_mask_iou(minimum: float) -> Metric:
@@ -55,7 +61,7 @@ def matched_masks(minimum: float, pixels: int = 16) -> Metric:
     """
 
     def wrong(expected: Segments, actual: Segments) -> tuple[int, list[tuple[int, float]]]:
-        pairs, found = match_boxes(expected, actual, MATCHED), []
+        pairs, found = _masked_pairs(expected, actual), []
         for a, b in pairs:
             first, second = expected.masks[a], actual.masks[b]
             iou = mask_iou(first, second)

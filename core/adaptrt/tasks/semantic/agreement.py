@@ -38,9 +38,9 @@ def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def pixel_accuracy(minimum: float) -> Metric:
     """The share of pixels, over all images, that have the same class."""
 
-    def compute(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> float:
+    def compute(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> float | None:
         counts = _counts(reference, converted)
-        return float(counts.diagonal().sum() / max(counts.sum(), 1))
+        return float(counts.diagonal().sum() / counts.sum()) if counts.any() else None
 
     return Metric(
         name="pixels of the same class",
@@ -73,9 +73,9 @@ def matched_classes(minimum: float) -> Metric:
 def mean_iou(minimum: float) -> Metric:
     """The mean IoU of the classes that cover at least a thousandth of the pixels."""
 
-    def compute(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> float:
+    def compute(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> float | None:
         ious = _large_class_ious(reference, converted)
-        return float(ious.mean()) if ious.size else 1.0
+        return float(ious.mean()) if ious.size else None
 
     return Metric(
         name="mIoU",

@@ -32,6 +32,7 @@ def test_an_engine_that_other_machines_run() -> None:
             "not run",
             "it cannot run on this machine: No NVIDIA GPU is visible.",
         )
+        assert not report.files["rtx.engine"].runs
         page = (Path(__file__).parents[4] / "docs/how-to/build-for-rtx.md").read_text(encoding="utf-8")
         assert f"`not run: {report.links[4].reason}`" in " ".join(page.split())
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from adaptrt.errors import AdaptrtError, ExportError, disk_error
 from adaptrt.export.context import export_context
+from adaptrt.export.device_guard import keep_device_guard
 from adaptrt.export.frozen_axes import noting_frozen_axes
 from adaptrt.export.tracing_hazards import HazardRecorder, failing_line, recording
 from adaptrt.export.wrapper import FlatModel
@@ -101,6 +102,7 @@ def _export_dynamo(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, opset: int
 ) -> bool:
     """Returns whether every dynamic axis is symbolic in the graph."""
+    keep_device_guard()
     symbols: dict[str, torch.export.Dim] = {}
     shapes = []
     for tensor in spec.inputs:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pluggy
 
-from adaptrt.plugins.thread_limits import restore_thread_limits, thread_limits
+from adaptrt.plugins.thread_limits import kept_thread_limits
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,18 @@ class Recorder:
 
     def _recorded(self, hook: str, plugin: str, function: Callable[..., Any], collected: bool) -> Callable[..., Any]:
         def recorded(*args: Any) -> Any:
-            started, limits = time.perf_counter(), thread_limits()
+            started = time.perf_counter()
             result = raised = None
             try:
-                result = function(*args)
-                if isinstance(result, Generator):
-                    result = list(result)
+                with kept_thread_limits:
+                    result = function(*args)
+                    if isinstance(result, Generator):
+                        result = list(result)
             except Exception as error:
                 self._failed = (error, plugin)
                 raised = error
                 raise
             finally:
-                restore_thread_limits(limits)
                 self._note(HookCall(hook, plugin, time.perf_counter() - started, result is not None), result, raised)
             if collected:
                 self._attribute(result, plugin)

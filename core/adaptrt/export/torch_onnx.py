@@ -150,7 +150,7 @@ def _quiet() -> Iterator[None]:
     disabled = logging.root.manager.disable
     log_graph = torch._C._jit_onnx_log  # with verbose, prints the whole graph, bypassing sys.stdout
     setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010
-    logging.disable(logging.ERROR)
+    logging.disable(max(disabled, logging.ERROR))
     sink = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forked import forks, succeeds_in_fork
 from patience import HANG
@@ -12,6 +13,7 @@ from patience import HANG
 from adaptrt import Report
 from adaptrt.export import device_guard
 from adaptrt.pipeline import reference
+from adaptrt.pipeline.batches import _Buffers
 from adaptrt.pipeline.convert import convert
 from adaptrt.pipeline.observer import Observer
 from adaptrt.process_wide import process_wide
@@ -75,6 +77,14 @@ def test_a_forked_process_does_not_wait_for_threads_of_its_parent() -> None:
             return True
 
     assert succeeds_in_fork(converts, [process_wide()])
+
+
+@forks
+def test_a_forked_process_calls_a_model_of_its_parent() -> None:
+    """Threads of the parent call the model at the fork; on a CPU, it works in both."""
+    buffers = _Buffers(np.empty)
+    buffers.give(np.empty((2, 3), np.float32))
+    assert succeeds_in_fork(lambda: buffers.take((2, 3), np.float32).shape == (2, 3), [buffers._lock])
 
 
 def test_the_device_guard_of_torch_belongs_to_a_thread_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,12 +38,6 @@ def test_a_hook_that_begins_while_another_imports_a_framework(monkeypatch: pytes
             preprocessing.set()
             assert ended.wait(HANG)
 
-    def call(plugin: object) -> None:
-        manager = pluggy.PluginManager("threads")
-        manager.add_hookspecs(Specs)
-        manager.register(Recorder().stand_in(manager, plugin, "plugin"))
-        manager.hook.load()
-
     first, second = (threading.Thread(target=call, args=(plugin,)) for plugin in (Import(), Preprocess()))
     first.start()
     assert imported.wait(HANG)
@@ -65,3 +59,28 @@ def test_a_model_that_is_loaded_while_a_hook_imports_a_framework(monkeypatch: py
         assert runner._threads_of_environment() == 6
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert runner._threads_of_environment() == 3
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    """Ultralytics sets it for a prediction, to one fewer than there are cores and at most 8, and leaves it there."""
+    torch = pytest.importorskip("torch", reason="the number of threads is torch's")
+
+    class Predict:
+        @impl
+        def load(self) -> None:
+            torch.set_num_threads(1)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        call(Predict())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def call(plugin: object) -> None:
+    manager = pluggy.PluginManager("threads")
+    manager.add_hookspecs(Specs)
+    manager.register(Recorder().stand_in(manager, plugin, "plugin"))
+    manager.hook.load()

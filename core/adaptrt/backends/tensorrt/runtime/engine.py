@@ -273,7 +273,7 @@ class Messages:
 
     def __init__(self) -> None:
         self._kept: deque[tuple[int, str]] = deque(maxlen=20)
-        """With the thread that TensorRT was called in, or one of its own."""
+        """With the thread that reported it: that of the call, or a worker of TensorRT."""
         self._lock = threading.Lock()
 
     def add(self, severity: Severity, message: str) -> None:

@@ -197,6 +197,11 @@ class Gpu:
                 if collecting:
                     gc.enable()
 
+    def _drain_all(self) -> None:
+        with self.lock:  # no other thread destroys one meanwhile
+            for stream in set(self.streams) - set(self.capturing):
+                self.drain(stream)
+
     def _allocate(self, size: int, kind: str) -> tuple[Code, int]:
         with self.lock:
             self._count(f"allocate {kind}")
@@ -281,8 +286,7 @@ class Gpu:
         return self._allocate(size, "managed")
 
     def cudaFree(self, pointer: int) -> Any:
-        for stream in set(self.streams) - set(self.capturing):
-            self.drain(stream)
+        self._drain_all()
         if pointer:
             self._release(pointer)
         return (Code.cudaSuccess,)
@@ -355,8 +359,9 @@ class Gpu:
         return Code.cudaSuccess, handle
 
     def cudaStreamDestroy(self, stream: int) -> Any:
-        self.drain(int(stream))
-        del self.streams[int(stream)]
+        with self.lock:
+            self.drain(int(stream))
+            del self.streams[int(stream)]
         return (Code.cudaSuccess,)
 
     def cudaStreamSynchronize(self, stream: int) -> Any:
@@ -368,8 +373,7 @@ class Gpu:
         if self.capturing:
             return (Code.cudaErrorStreamCaptureUnsupported,)
         self._count("synchronize device")
-        for stream in list(self.streams):
-            self.drain(stream)
+        self._drain_all()
         return (Code.cudaSuccess,)
 
     def cudaEventCreateWithFlags(self, flags: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -46,11 +47,12 @@ Note = Callable[[torch.Tensor, str, FrameType, Any], None]
 def watching_conversions(note: Note) -> Iterator[None]:
     """Calls ``note(tensor, how, frame, result)`` wherever Python takes the values out of a tensor."""
     inside = False  # __array__ calls numpy, item may call __float__: one conversion
+    own = threading.get_ident()  # torch also works in other threads meanwhile
 
     def watched(original: Any, how: str) -> Any:
         def convert(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             nonlocal inside
-            if inside:
+            if inside or threading.get_ident() != own:
                 return original(self, *args, **kwargs)
             inside = True
             try:
@@ -66,7 +68,7 @@ def watching_conversions(note: Note) -> Iterator[None]:
     def built(original: Any) -> Any:
         def build(data: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(data, *args, **kwargs)
-            for tensor in _tensors_in(data):
+            for tensor in _tensors_in(data) if threading.get_ident() == own else ():
                 note(tensor, _BUILT, sys._getframe(1), result)
             return result
 

@@ -52,6 +52,9 @@ class EagerRunner:
         """Run with ``torch.compile`` from now on; the first call of each shape compiles, and raises a ``ModelError`` if that fails."""
         from torch._dynamo.exc import TorchDynamoException
 
+        from adaptrt.export.device_guard import keep_device_guard
+
+        keep_device_guard()
         compiled = torch.compile(self._model)
 
         def call(*tensors: torch.Tensor) -> Any:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import linecache
-import logging
-import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +11,9 @@ from torch import nn
 
 from adaptrt.errors import AdaptrtError, ExportError, disk_error
 from adaptrt.export.context import export_context
+from adaptrt.export.device_guard import keep_device_guard
 from adaptrt.export.frozen_axes import noting_frozen_axes
+from adaptrt.export.quiet import quiet
 from adaptrt.export.tracing_hazards import HazardRecorder, failing_line, recording
 from adaptrt.export.wrapper import FlatModel
 from adaptrt.request import Exporter
@@ -45,7 +43,7 @@ def export_onnx(
     hazards: HazardRecorder | None = None
     try:
         watched = recording(spec, tuple(inputs.values()), traced=exporter == "torchscript")
-        with torch.no_grad(), _quiet(), export_context(), watched as hazards, noting_frozen_axes(hazards):
+        with torch.no_grad(), quiet(), export_context(), watched as hazards, noting_frozen_axes(hazards):
             if export(flat, inputs, spec, path, opset):
                 hazards.not_frozen()
     except Exception as error:
@@ -101,6 +99,7 @@ def _export_dynamo(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, opset: int
 ) -> bool:
     """Returns whether every dynamic axis is symbolic in the graph."""
+    keep_device_guard()
     symbols: dict[str, torch.export.Dim] = {}
     shapes = []
     for tensor in spec.inputs:
@@ -140,23 +139,6 @@ def _export_dynamo(
 def _strided(spec: ModelSpec, name: str, axis: int) -> bool:
     """Whether this is a height or width that is a multiple of the stride: torch.export must infer that itself."""
     return spec.image is not None and spec.image.stride > 1 and name == spec.image.input and axis >= 2
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters: problems are raised as errors, found by the checks, or recorded."""
-    disabled = logging.root.manager.disable
-    log_graph = torch._C._jit_onnx_log  # with verbose, prints the whole graph, bypassing sys.stdout
-    setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010
-    logging.disable(logging.ERROR)
-    sink = io.StringIO()
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        setattr(torch._C, "_jit_onnx_log", log_graph)  # noqa: B010
 
 
 def takes_dynamo(model: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,16 +65,20 @@ def write_dynamic_batch(source: Path, destination: Path, files: OnnxFiles) -> No
     files.hold(destination, model)
 
 
+_silencing = threading.Lock()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence onnx_ir, which logs a traceback for each failed inference; the check that follows reports it in one line."""
     logger = logging.getLogger("onnx_ir")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with _silencing:  # another thread would restore the level that it has here
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _fixed_batch(model: ir.Model) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,13 @@ from packaging.requirements import Requirement
 from adaptrt.contributions import FunctionPatch, ModulePatch, SwitchPatch
 from adaptrt.errors import PatchError
 from adaptrt.patching.targets import Target, check_version, resolve
+from adaptrt.process_wide import process_wide
 from adaptrt.report import PatchRecord
 
 if TYPE_CHECKING:
     from torch import nn
 
     from adaptrt.plugins.facade import Contributed
-
-# patches change the whole process: one export at a time
-_process_wide = threading.RLock()
 
 
 @contextmanager
@@ -32,7 +29,7 @@ def applied(model: nn.Module, patches: Sequence[Contributed]) -> Iterator[list[P
     The records' ``calls`` count as the model runs: calls of a replaced function, forward calls of a replaced
     sub-module, instances whose switches were set.
     """
-    with _process_wide, ExitStack() as undo:
+    with process_wide(), ExitStack() as undo:
         records = []
         for contributed in patches:
             patch, plugin = contributed.item, contributed.plugin

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
+from adaptrt.forks import prepare_forks
 from adaptrt.pipeline.box_filter import box_filter
 from adaptrt.pipeline.call_thread import CallThread
 from adaptrt.pipeline.runner_batches import RunnerBatches, Written, up_to
@@ -336,6 +337,10 @@ class _Buffers:
     def __init__(self, allocate: Callable[[tuple[int, ...], Any], NDArray[Any]]) -> None:
         self._allocate = allocate
         self._free: list[NDArray[Any]] = []
+        self.forked()
+        prepare_forks(self)
+
+    def forked(self) -> None:
         self._lock = threading.Lock()
 
     def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

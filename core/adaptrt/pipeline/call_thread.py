@@ -51,7 +51,7 @@ class CallThread:
         self._batches = batches
         self._stopped = False
         self.forked()
-        _all.add(self)
+        _all[id(self)] = self
         prepare_forks(self)
 
     def forked(self) -> None:
@@ -182,11 +182,13 @@ class CallThread:
         call.ended.release()
 
 
-_all: weakref.WeakSet[CallThread] = weakref.WeakSet()
+_all: weakref.WeakValueDictionary[int, CallThread] = weakref.WeakValueDictionary()
 
 
 @atexit.register
 def _stop_all() -> None:
     """The interpreter must not end while a thread is in a call of CUDA, after Ctrl-C in the call that waits for it."""
-    for one in list(_all):
-        one.stop()
+    for reference in _all.valuerefs():  # a copy, since daemon threads may still load models
+        one = reference()
+        if one is not None:
+            one.stop()

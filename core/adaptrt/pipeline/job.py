@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
+from adaptrt.process_wide import process_wide
 from adaptrt.report import Failure, FileRecord, Finding, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec, Precision, precision_named
@@ -315,7 +316,8 @@ def run_job(
         },
     )
     destination = destination_of(request)
-    with opened(destination) as workdir, inductor_cache(workdir):
+    # the name is taken first: a second conversion to it is an error, although it would have to wait
+    with opened(destination) as workdir, process_wide() if from_model else nullcontext(), inductor_cache(workdir):
         session, settings = open_session(adapter, request.plugins_file)
         job = Job(
             request=request,

@@ -197,8 +197,11 @@ class Model:
 
         Reading further results is an error.
         """
-        for results, thread in list(self._results.items()):
-            if thread is current_thread():  # the runner would wait for what they have started
+        for reference in self._results.keyrefs():  # unlike items, a copy: other threads may add results
+            results = reference()
+            if (
+                results is not None and self._results.get(results) is current_thread()
+            ):  # the runner would wait for what they have started
                 if getgeneratorstate(results) != GEN_CLOSED:  # not at their end
                     self._ended.add(results)
                 results.close()

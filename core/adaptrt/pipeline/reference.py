@@ -18,6 +18,7 @@ from adaptrt.pipeline.embedding import network_spec
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.selected import is_selected
+from adaptrt.process_wide import process_wide
 from adaptrt.request import Request, ShapeRequest
 from adaptrt.specs import ModelSpec
 
@@ -89,7 +90,7 @@ def load_reference(
 
 def load_network(path: Path, spec: ModelSpec, origin: Origin, *, plugins_file: Path | None = None) -> nn.Module:
     """The unpatched model at the shapes of ``spec``, that of the converted file ``path``."""
-    with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder:
+    with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder, process_wide():
         request = Request(
             origin.source,
             origin.adapter,

@@ -239,7 +239,7 @@ class Hooks:
             else:
                 break
             called = set()
-            for call in reversed(self._recorder.calls):
+            for call in reversed(self._recorder.calls.copy()):
                 if call is before:
                     break
                 called.add(call.plugin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pluggy
 
-from adaptrt.plugins.thread_limits import restore_thread_limits, thread_limits
+from adaptrt.plugins.thread_limits import kept_thread_limits
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,21 @@ class _StandIn:
     """What is registered in place of a plugin: its hooks, as attributes."""
 
 
+class _OfThread(threading.local):
+    """What a caller asks about the hook that it has just called, while other threads call hooks."""
+
+    def __init__(self) -> None:
+        self.failed: tuple[BaseException, str] | None = None
+        self.answered: dict[str, str] = {}
+
+
 class Recorder:
     """Makes the stand-ins that are registered in place of plugins; ``calls`` holds the latest thousand calls."""
 
     def __init__(self, on_call: Callable[[HookCall], None] | None = None) -> None:
         self.calls: deque[HookCall] = deque(maxlen=1000)  # a loaded model may run for days
         self._on_call = on_call
-        self._failed: tuple[BaseException, str] | None = None
+        self._own = _OfThread()
         # the objects are kept, since an id is only theirs while they live
         self._contributed: dict[int, tuple[object, str]] = {}
 
@@ -69,11 +78,12 @@ class Recorder:
 
     def failed_in(self, error: BaseException) -> str | None:
         """The plugin that raised this error in its hook."""
-        return self._failed[1] if self._failed is not None and self._failed[0] is error else None
+        failed = self._own.failed
+        return failed[1] if failed is not None and failed[0] is error else None
 
     def answered(self, hook: str) -> str | None:
-        """The plugin that answered the last call of this hook."""
-        return next((call.plugin for call in reversed(self.calls) if call.hook == hook and call.answered), None)
+        """The plugin that answered the last call of this hook in this thread."""
+        return self._own.answered.get(hook)
 
     def contributor(self, item: object) -> str | None:
         """The plugin that returned this item, or a list with it."""
@@ -82,18 +92,18 @@ class Recorder:
 
     def _recorded(self, hook: str, plugin: str, function: Callable[..., Any], collected: bool) -> Callable[..., Any]:
         def recorded(*args: Any) -> Any:
-            started, limits = time.perf_counter(), thread_limits()
+            started = time.perf_counter()
             result = raised = None
             try:
-                result = function(*args)
-                if isinstance(result, Generator):
-                    result = list(result)
+                with kept_thread_limits:
+                    result = function(*args)
+                    if isinstance(result, Generator):
+                        result = list(result)
             except Exception as error:
-                self._failed = (error, plugin)
+                self._own.failed = (error, plugin)
                 raised = error
                 raise
             finally:
-                restore_thread_limits(limits)
                 self._note(HookCall(hook, plugin, time.perf_counter() - started, result is not None), result, raised)
             if collected:
                 self._attribute(result, plugin)
@@ -126,8 +136,8 @@ class Recorder:
                         self._attribute(part, plugin)
                 return result
             except Exception as error:
-                if self._failed is None or self._failed[0] is not error:
-                    self._failed = (error, plugin)
+                if self._own.failed is None or self._own.failed[0] is not error:
+                    self._own.failed = (error, plugin)
                 raised = error
                 raise
             finally:
@@ -142,6 +152,8 @@ class Recorder:
             self._contributed.setdefault(id(item), (item, plugin))
 
     def _note(self, call: HookCall, result: object, error: BaseException | None) -> None:
+        if call.answered:
+            self._own.answered[call.hook] = call.plugin
         self.calls.append(call)  # without the result: arrays and models would live as long as the session
         if self._on_call is not None:
             self._on_call(replace(call, result=result, error=error))

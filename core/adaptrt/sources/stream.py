@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -11,6 +13,7 @@ from adaptrt.errors import ImageError
 from adaptrt.sources.frames import Frame, Source
 
 _TICK = 0.5  # seconds: an interrupt is seen at least this often
+_ENDING = 2.0  # seconds for the threads that read: a device may hang, and its thread does not keep the process alive
 
 
 class FrameStream:
@@ -82,7 +85,7 @@ class FrameStream:
         finally:
             self.close()
             for slot in slots:
-                slot.join(timeout=2)  # a device may hang: its thread does not keep the process alive
+                slot.join(timeout=_ENDING)
 
 
 class _Slot(threading.Thread):
@@ -129,11 +132,27 @@ class _Slot(threading.Thread):
             self._condition.notify_all()
             return not self._stopped
 
-    def join(self, timeout: float | None = None) -> None:
+    def stop(self) -> None:
+        """Let it end, after the frame that it reads."""
         with self._condition:
             self._stopped = True
             self._condition.notify_all()
+        self._source.close()
+
+    def join(self, timeout: float | None = None) -> None:
+        self.stop()
         super().join(timeout)
+
+
+@atexit.register
+def _end_threads() -> None:
+    """The process would be aborted if Python ended while one of them is in OpenCV: who breaks out of a loop over results does not close them."""
+    slots = [thread for thread in threading.enumerate() if isinstance(thread, _Slot)]
+    for slot in slots:
+        slot.stop()
+    deadline = time.monotonic() + _ENDING
+    for slot in slots:
+        slot.join(max(0.0, deadline - time.monotonic()))
 
 
 def _raise_failure(slots: Sequence[_Slot]) -> None:

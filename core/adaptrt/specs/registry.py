@@ -95,9 +95,10 @@ class Registry(Generic[T]):
 
     def _claims(self, name: str) -> Mapping[str, EntryPoint]:
         """Distribution to entry point."""
-        if self.core_first and name in _declared_by_core()[self.group]:
-            return {_CORE: _declared_by_core()[self.group][name]}
-        return _declared()[self.group].get(name, {})
+        own = _declared_by_core().get(self.group, {})
+        if self.core_first and name in own:
+            return {_CORE: own[name]}
+        return _declared().get(self.group, {}).get(name, {})
 
     def _load(self, name: str) -> T:
         claims = self._claims(name)
@@ -153,7 +154,7 @@ def _declared_by_core() -> Mapping[str, dict[str, EntryPoint]]:
         ) from None
     for point in points:
         found[point.group][point.name] = point
-    return found
+    return dict(found)  # looking up a group must not add it, while another thread iterates
 
 
 @functools.cache
@@ -166,12 +167,12 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
     for distribution, installed in declaring_distributions():
         for point in installed.entry_points if distribution != _CORE else ():
             found[point.group][point.name].setdefault(distribution, point)
-    return found
+    return {group: dict(names) for group, names in found.items()}
 
 
 def declared_names(group: str) -> list[str]:
     """The names that installed distributions declare in an entry-point group, sorted. Nothing is imported."""
-    return sorted(_declared()[group])
+    return sorted(_declared().get(group, ()))
 
 
 def distribution_of_module(module: str) -> str | None:
@@ -186,12 +187,12 @@ def distribution_of_module(module: str) -> str | None:
 
 def core_names(group: str) -> list[str]:
     """The names that core declares in an entry-point group, sorted. Nothing is imported; only core's metadata is read."""
-    return sorted(_declared_by_core()[group])
+    return sorted(_declared_by_core().get(group, ()))
 
 
 def skipped_plugins() -> list[str]:
     """The reason for each object that ``all`` skipped because it could not be loaded."""
-    return [f"Skipped: {message}" for registry in _registries for message in registry._skipped.values()]
+    return [f"Skipped: {message}" for registry in _registries for message in [*registry._skipped.values()]]
 
 
 def forget_declared() -> None:

@@ -50,7 +50,7 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
         with _naming(name):
             return _read_file(name, channels)
     pil = sys.modules.get("PIL.Image")
-    if pil is not None and isinstance(source, pil.Image):
+    if isinstance(source, getattr(pil, "Image", ())):  # another thread may be importing it
         return _from_pil(source, channels)
     hint = "Pass a path, an RGB array uint8 [H, W, 3] or a PIL image."
     if isinstance(source, (bytes, bytearray, memoryview)):

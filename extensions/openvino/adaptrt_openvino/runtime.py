@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -14,6 +15,7 @@ from adaptrt import DependencyError
 from adaptrt.specs.precisions import FP32, Precision
 
 _TELEMETRY = "openvino_telemetry"
+_importing = threading.Lock()
 _INSTALL = "Install it: pip install 'adaptrt-openvino[openvino]'"
 
 # The modes of OpenVINO on a CPU, and the type of floating-point layers in each. The default is bfloat16, if supported.
@@ -91,11 +93,12 @@ def first_line(error: Exception) -> str:
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
     """Hide OpenVINO's telemetry package during the import, because every import sends a report."""
-    if "openvino" in sys.modules or _TELEMETRY in sys.modules:
-        yield
-        return
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[_TELEMETRY]
+    with _importing:
+        if "openvino" in sys.modules or _TELEMETRY in sys.modules:
+            yield
+            return
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            del sys.modules[_TELEMETRY]

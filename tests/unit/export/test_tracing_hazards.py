@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from patience import HANG
 
 torch = pytest.importorskip("torch", reason="what is traced is torch's")
 pytest.importorskip("onnx", reason="exporters write ONNX")
@@ -234,3 +236,20 @@ def test_dynamo_fails_at_the_line(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "test_tracing_hazards.py:" in caught.value.message
     assert "(if x.sum() > 0:)" in caught.value.message
     assert "torch.where" in (caught.value.hint or "")
+
+
+def test_other_threads_use_torch_meanwhile() -> None:
+    """What they take out of tensors is not the model's, and hides nothing of it."""
+    from adaptrt.export.conversions import watching_conversions
+
+    noted: list[str] = []
+
+    def elsewhere() -> None:
+        thread = threading.Thread(target=lambda: [int(torch.tensor(3)), torch.tensor([torch.tensor(2.0)])])
+        thread.start()
+        thread.join(HANG)
+
+    with watching_conversions(lambda tensor, how, frame, result: noted.append(how)):
+        elsewhere()
+        assert int(torch.tensor(4)) == 4
+    assert noted == ["int()"]

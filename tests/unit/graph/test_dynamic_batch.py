@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from patience import HANG
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the files")
 pytest.importorskip("onnx_ir", reason="the graph is rewritten with onnx_ir")
 
 from adaptrt.errors import GraphError  # noqa: E402
+from adaptrt.graph import dynamic_batch  # noqa: E402
 from adaptrt.graph.dynamic_batch import write_dynamic_batch  # noqa: E402
 from adaptrt.onnxfile.files import OnnxFiles  # noqa: E402
 
@@ -97,3 +100,23 @@ def test_a_graph_that_breaks_is_one_line(tmp_path: Path, caplog: pytest.LogCaptu
     assert "\n" not in caught.value.message
     assert not caplog.records
     assert not (tmp_path / "dynamic.onnx").exists()
+
+
+def test_two_builds_at_once_leave_the_logs_of_onnx_ir_as_they_were() -> None:
+    level = logging.getLogger("onnx_ir").level
+    inside, go_on = threading.Event(), threading.Event()
+
+    def build() -> None:
+        with dynamic_batch._quiet():
+            inside.set()
+            assert go_on.wait(HANG)
+
+    other = threading.Thread(target=build)
+    with dynamic_batch._quiet():
+        other.start()
+        inside.wait(0.2)  # long enough for a thread that nothing holds back
+    go_on.set()
+    other.join(HANG)
+    found = logging.getLogger("onnx_ir").level
+    logging.getLogger("onnx_ir").setLevel(level)
+    assert found == level

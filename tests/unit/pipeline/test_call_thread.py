@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -211,3 +212,26 @@ def test_a_failed_call_keeps_no_image() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_models_are_loaded_while_python_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By daemon threads: the runs of all others still end."""
+    monkeypatch.setattr(call_thread, "_all", type(call_thread._all)())
+    kept, ended = [CallThread(Batches()) for _ in range(300)], threading.Event()  # type: ignore[arg-type]
+
+    def load() -> None:
+        while not ended.is_set():
+            kept.append(CallThread(Batches()))  # type: ignore[arg-type]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for _ in range(20):
+            call_thread._stop_all()
+    finally:
+        ended.set()
+        thread.join(HANG)
+        sys.setswitchinterval(interval)
+    assert all(one._stopped for one in kept[:300])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -294,3 +296,24 @@ def test_results_of_a_closed_model_are_an_error(tmp_path: Path) -> None:
     assert list(ended) == list(complete) == list(others) == []
     with pytest.raises(ModelError, match=r"net\.onnx has been closed"):
         list(model.predict(_Frames()))
+
+
+def test_a_model_is_closed_while_another_thread_asks_for_results(tmp_path: Path) -> None:
+    class Results(WeakKeyDictionary[Any, threading.Thread]):
+        def items(self) -> Any:
+            for pair in super().items():
+                self[Asked()] = threading.current_thread()
+                yield pair
+
+    class Asked:
+        """Results of another thread."""
+
+        def __init__(self) -> None:
+            kept.append(self)
+
+    kept: list[Asked] = []
+    with adaptrt.load(write(tmp_path / "net.onnx", "1")) as model:
+        model._results = Results()
+        begun = _Frames()
+        next(model.predict(begun))
+    assert begun.ended

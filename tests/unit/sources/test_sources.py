@@ -15,10 +15,11 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
 
 import numpy as np  # noqa: E402
+from patience import wait_until  # noqa: E402
 from videos import Camera, gray_frame, index_of, write_video  # noqa: E402
 
 from adaptrt.errors import ImageError, UsageError  # noqa: E402
-from adaptrt.sources import Frame, FrameStream, SourceOptions, capture, find_sources  # noqa: E402
+from adaptrt.sources import Frame, FrameStream, SourceOptions, capture, find_sources, stream  # noqa: E402
 from adaptrt.sources.capture import LiveSource, VideoSource  # noqa: E402
 from adaptrt.sources.find import image_files, readable_images, warn_of_skipped  # noqa: E402
 from adaptrt.sources.images import ImageSource  # noqa: E402
@@ -260,6 +261,17 @@ def test_closing_ends_the_threads(cameras: Any) -> None:
     batches.close()  # type: ignore[attr-defined]
     assert device.released
     assert not [one for one in threading.enumerate() if one.name.startswith("adaptrt-source") and one.is_alive()]
+
+
+def test_the_end_of_python_ends_the_threads(cameras: Any) -> None:
+    """Nobody closes the batches of a loop that was left; in the middle of a call of OpenCV, the process would be aborted."""
+    cameras(0, [Camera([gray_frame(0)] * 100_000)])
+    batches = FrameStream([live(0)]).batches(1)
+    next(batches)
+    threads = [one for one in threading.enumerate() if one.name == "adaptrt-source camera:0"]
+    assert len(threads) == 1
+    stream._end_threads()
+    wait_until(lambda: not threads[0].is_alive(), "the end of the thread")
 
 
 def test_an_error_of_another_kind_reaches_the_reader(cameras: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from adaptrt.errors import ModelError, PluginError
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.specs import registry
 from adaptrt.specs.backends import BACKENDS, backend_named, backend_of, model_suffixes, target_named
 from adaptrt.specs.precisions import PRECISIONS, precision_named
 from adaptrt.specs.registry import skipped_plugins
@@ -60,3 +61,11 @@ def test_other_tasks_and_precisions_are_found() -> None:
 def test_by_name_it_is_an_error(find: Callable[[str], object]) -> None:
     with pytest.raises(PluginError, match="of adaptrt-broken cannot be loaded"):
         find("broken")
+
+
+def test_a_group_that_nothing_declares_is_not_added() -> None:
+    """Another thread may iterate over the groups."""
+    for _ in registry._declared().values():
+        assert registry.declared_names("adaptrt.nothing") == []
+    for _ in registry._declared_by_core().values():
+        assert registry.core_names("adaptrt.nothing") == []

@@ -1,8 +1,10 @@
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -272,3 +274,9 @@ def test_pages_that_the_file_holds_are_read(tmp_path: Path, monkeypatch: pytest.
     cv2.imwritemulti(str(tmp_path / "bands.tif"), list(bands), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
     monkeypatch.setattr(images, "MAX_PIXELS", 2 * 64 * 64)
     assert np.array_equal(read_image(tmp_path / "bands.tif", 9), bands.transpose(1, 2, 0))
+
+
+def test_pil_while_another_thread_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
+    with pytest.raises(ImageError, match="object is not an image"):
+        read_image(object())

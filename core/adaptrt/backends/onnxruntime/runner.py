@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.onnxruntime.saturation import int8_saturates
 from adaptrt.errors import DependencyError, ModelError, UsageError, in_shell
+from adaptrt.plugins.thread_limits import kept_thread_limits
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.specs.runners import TensorInfo
 
@@ -141,7 +141,7 @@ def _session_options(custom_ops: Sequence[Path], *, optimize: bool, threads: int
 
 def _threads_of_environment() -> int:
     """``OMP_NUM_THREADS``, which limits torch but not the published builds of ONNX Runtime; 0: as many as there are cores."""
-    text = os.environ.get("OMP_NUM_THREADS", "")
+    text = kept_thread_limits.openmp or ""
     return int(text) if text.isdecimal() else 0
 
 

@@ -272,28 +272,37 @@ class Messages:
     """TensorRT's latest error messages, the only source of the reason for a failure."""
 
     def __init__(self) -> None:
-        self._kept: deque[str] = deque(maxlen=20)
+        self._kept: deque[tuple[int, str]] = deque(maxlen=20)
+        """With the thread that reported it: that of the call, or a worker of TensorRT."""
+        self._lock = threading.Lock()
 
     def add(self, severity: Severity, message: str) -> None:
         if severity in ("error", "internal error"):
-            self._kept.append(" ".join(message.split()))
+            with self._lock:
+                self._kept.append((threading.get_ident(), " ".join(message.split())))
 
     def take(self) -> list[str]:
-        """Messages since the last call, oldest first: the first of a group names the cause."""
-        taken = list(self._kept)
-        self._kept.clear()
+        """Messages since the last call, oldest first: the first of a group names the cause. Those of Python's other threads stay."""
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        with self._lock:
+            taken = [text for thread, text in self._kept if thread not in others]
+            kept = [one for one in self._kept if one[0] in others]
+            self._kept.clear()
+            self._kept.extend(kept)
         return taken
 
 
 _loggers: dict[Any, tuple[Any, Messages]] = {}
+_making_logger = threading.Lock()
 
 
 def _shared_logger(trt: Any) -> tuple[Any, Messages]:
     """One logger per TensorRT module: TensorRT keeps the first logger it receives and ignores later ones."""
-    if trt not in _loggers:
-        messages = Messages()
-        _loggers[trt] = (make_logger(trt, messages.add), messages)
-    return _loggers[trt]
+    with _making_logger:
+        if trt not in _loggers:
+            messages = Messages()
+            _loggers[trt] = (make_logger(trt, messages.add), messages)
+        return _loggers[trt]
 
 
 def _load_hint(text: str, tensorrt: TensorRT) -> str:

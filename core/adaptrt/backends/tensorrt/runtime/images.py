@@ -158,9 +158,10 @@ class DeviceImages:
         return copy
 
     def close(self) -> None:
-        self._values.clear()
-        self._idle.clear()
-        self._forget()
+        with self._lock:  # a first call may still compare the kernel with the CPU
+            self._values.clear()
+            self._idle.clear()
+            self._forget()
 
     def _forget(self) -> None:
         for _, prepared in self._prepared.values():

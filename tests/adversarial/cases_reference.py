@@ -235,6 +235,11 @@ CASES = (
         wrong=module(lambda self, x: self.linear(0 * x), linear=lambda: nn.Linear(6, 4)), right=LINEAR, missing="does not vary enough",
     ),
     Case(
+        name="constant-without-rows", what="The same for one of several outputs, which has no row for each sample",
+        wrong=module(lambda self, x: (self.linear(x), torch.where(x.max() > 40, self.high, self.low)), linear=lambda: nn.Linear(6, 4), low=torch.arange(4.0), high=torch.ones(4)),
+        right=LINEAR, missing="output1 does not vary enough", everyday=True,
+    ),
+    Case(
         name="constant-scores", what="Boxes vary with the input, but all scores are always 0.25",
         wrong=module(constant_scores, **CONV), right=module(raw_detections, **CONV), shapes=IMAGE, options={"image": "none"},
         missing="does not vary enough",

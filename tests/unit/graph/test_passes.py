@@ -119,6 +119,15 @@ def test_cleaning_merges_and_drops() -> None:
     assert len(model.graph.initializers) == 1
 
 
+def test_an_output_that_equals_a_value_inside_keeps_its_type() -> None:
+    """Such as the variance that a standard deviation is made of, if both are returned."""
+    nodes = [node("Neg", "x", "h"), node("Relu", "h", "y"), node("Neg", "x", "also")]
+    cleaned = same_after(drop_redundant, graph(nodes, 3, outputs=("y", "also")))
+    assert count_operators(cleaned) == {"Neg": 1, "Relu": 1}
+    assert [value.dtype for value in cleaned.graph.outputs] == [ir.DataType.FLOAT] * 2
+    assert all(value.shape is not None for value in cleaned.graph.outputs)
+
+
 @pytest.mark.parametrize("sources", ["y y", "x y", "h h", "h y", "z z"])
 def test_outputs_with_one_value_keep_their_names(sources: str) -> None:
     """A model may return a tensor twice; exporters then write an Identity."""

@@ -40,7 +40,13 @@ def drop_redundant(model: ir.Model) -> None:
         common.IdentityEliminationPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
+    declared = {value.name: (value.type, value.shape) for value in model.graph.outputs}
     common.CommonSubexpressionEliminationPass()(model)
+    for (
+        value
+    ) in model.graph.outputs:  # an equal value inside the graph became the output, of which exporters write no type
+        of_type, shape = declared[value.name]
+        value.type, value.shape = value.type or of_type, value.shape or shape
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)

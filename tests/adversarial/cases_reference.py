@@ -36,6 +36,18 @@ def turns_after_50_calls(self: Any, x: Any) -> Any:
     return -y if self.calls > 50 else y
 
 
+def turns_after_a_large_value(self: Any, x: Any) -> Any:
+    self.largest = torch.maximum(self.largest, x.max())
+    y = self.linear(x)
+    return torch.where(self.largest > 800, -y, y)
+
+
+def remembers_the_last_input(self: Any, x: Any) -> Any:
+    y = torch.where(self.held["last"] > 800, -self.linear(x), self.linear(x))
+    self.held["last"] = x.max()
+    return y
+
+
 def clamps_its_input(self: Any, x: Any) -> Any:
     x.data.clamp_(min=0.25)
     return self.linear(x)
@@ -171,6 +183,16 @@ CASES = (
         name="calls-by-an-iterator", what="The same, counted by an iterator",
         wrong=module(counts_by_iterator, linear=lambda: nn.Linear(6, 4), held=itertools.count),
         right=LINEAR, missing=r"forward\(\) modifies object `held`",
+    ),
+    Case(
+        name="after-a-large-value", what="The model behaves differently once it has seen a large value",
+        wrong=module(turns_after_a_large_value, linear=lambda: nn.Linear(6, 4), largest=lambda: torch.tensor(0.0)),
+        right=LINEAR, missing="the outputs depend on (attribute|buffer) `largest`", everyday=True,
+    ),
+    Case(
+        name="last-input", what="The same for the input before",
+        wrong=module(remembers_the_last_input, linear=lambda: nn.Linear(6, 4), held=lambda: {"last": torch.tensor(0.0)}),
+        right=LINEAR, missing="the outputs depend on attribute `held`",
     ),
     Case(
         name="input-clamped", what="forward clamps its input in place, hidden from autograd",

@@ -195,6 +195,18 @@ def if_any_size(self: Any, x: Any) -> Any:
     return -y if (x > 800).nonzero().shape[0] else y
 
 
+def for_each_found(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    for value in x[x > 800]:
+        y = y + value
+    return y
+
+
+def as_many_as_found(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if torch.arange((x > 800).sum() + 1).shape[0] > 1 else y
+
+
 def by_dlpack(self: Any, x: Any) -> Any:
     y = self.linear(x)
     return -y if np.from_dlpack(x.detach()).max() > 800 else y
@@ -321,6 +333,11 @@ TRACED = (
         name="count-of-fixed-shape", what="The same through the shape, for a model without dynamic axes",
         wrong=linear(if_any_size), right=LINEAR, shapes=("x=1x6",), missing="a condition",
     ),
+    Case(
+        name="size-from-a-value", what="The same where the shape follows from a number", wrong=linear(as_many_as_found), right=LINEAR,
+        shapes=("x=1x6",), missing="a condition",
+    ),
+    Case(name="loop-over-found", what="A loop over the elements that a mask selects", wrong=linear(for_each_found), right=LINEAR, missing="number of parts", everyday=True),
     Case(name="dlpack-branch", what="A branch on an array that shares the tensor's memory", wrong=linear(by_dlpack), right=LINEAR, missing="DLPack"),
     Case(name="pointer-branch", what="A branch on a value that is read through the tensor's address", wrong=linear(by_pointer), right=LINEAR, missing="data_ptr"),
     Case(name="storage-branch", what="A branch on the bytes of the tensor's storage", wrong=linear(by_storage), right=LINEAR, missing="storage"),

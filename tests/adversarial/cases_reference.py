@@ -36,6 +36,18 @@ def turns_after_50_calls(self: Any, x: Any) -> Any:
     return -y if self.calls > 50 else y
 
 
+def turns_after_a_large_value(self: Any, x: Any) -> Any:
+    self.largest = torch.maximum(self.largest, x.max())
+    y = self.linear(x)
+    return torch.where(self.largest > 800, -y, y)
+
+
+def remembers_the_last_input(self: Any, x: Any) -> Any:
+    y = torch.where(self.held["last"] > 800, -self.linear(x), self.linear(x))
+    self.held["last"] = x.max()
+    return y
+
+
 def clamps_its_input(self: Any, x: Any) -> Any:
     x.data.clamp_(min=0.25)
     return self.linear(x)
@@ -173,6 +185,16 @@ CASES = (
         right=LINEAR, missing=r"forward\(\) modifies object `held`",
     ),
     Case(
+        name="after-a-large-value", what="The model behaves differently once it has seen a large value",
+        wrong=module(turns_after_a_large_value, linear=lambda: nn.Linear(6, 4), largest=lambda: torch.tensor(0.0)),
+        right=LINEAR, missing="the outputs depend on (attribute|buffer) `largest`", everyday=True,
+    ),
+    Case(
+        name="last-input", what="The same for the input before",
+        wrong=module(remembers_the_last_input, linear=lambda: nn.Linear(6, 4), held=lambda: {"last": torch.tensor(0.0)}),
+        right=LINEAR, missing="the outputs depend on attribute `held`",
+    ),
+    Case(
         name="input-clamped", what="forward clamps its input in place, hidden from autograd",
         wrong=module(clamps_its_input, linear=lambda: nn.Linear(6, 4)),
         right=module(lambda self, x: self.linear(x.clamp(min=0.25)), linear=lambda: nn.Linear(6, 4)), error=LINK_2,
@@ -233,6 +255,11 @@ CASES = (
     Case(
         name="ignores-its-input", what="The output does not depend on the input",
         wrong=module(lambda self, x: self.linear(0 * x), linear=lambda: nn.Linear(6, 4)), right=LINEAR, missing="does not vary enough",
+    ),
+    Case(
+        name="constant-without-rows", what="The same for one of several outputs, which has no row for each sample",
+        wrong=module(lambda self, x: (self.linear(x), torch.where(x.max() > 40, self.high, self.low)), linear=lambda: nn.Linear(6, 4), low=torch.arange(4.0), high=torch.ones(4)),
+        right=LINEAR, missing="output1 does not vary enough", everyday=True,
     ),
     Case(
         name="constant-scores", what="Boxes vary with the input, but all scores are always 0.25",

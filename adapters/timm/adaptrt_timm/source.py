@@ -36,8 +36,17 @@ class Source:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """In the order of the classes. A table has their numbers as keys, in any order: as text, 10 comes before 2."""
         names = self.config.get("label_names") or self.pretrained_cfg.get("label_names") or ()
-        return tuple(map(str, names.values() if isinstance(names, Mapping) else names))
+        if not isinstance(names, Mapping):
+            return tuple(map(str, names))
+        numbers = [str(number) for number in range(len(names))]
+        if {*names} != {*numbers}:
+            raise CheckpointError(
+                f"The keys of label_names of {self.name} are not the numbers of {len(names)} classes, from 0.",
+                hint="Write the names as a list in config.json, or specify them: --set labels=FILE",
+            )
+        return tuple(str(names[number]) for number in numbers)
 
 
 def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:

@@ -144,10 +144,15 @@ def _finished(model: Any, source: str, args: dict[str, Any], layers: Sequence[Re
     if kind is None or not isinstance(model, kind.model):
         raise CheckpointError(f"{source} ends in {type(last).__name__}, which is not supported.", hint=SUPPORTED)
     names = model.names
-    model.names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)
+    model.names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else _by_number(names)
     classes = int(last.linear.out_features) if kind.task == "classify" else last.nc
     if len(model.names) != classes:
         raise CheckpointError(f"{source} has {len(model.names)} class names, but its head has {classes} classes.")
+    if {*model.names} != {*range(classes)}:
+        raise CheckpointError(
+            f"The class names of {source} are not numbered from 0 to {classes - 1}.",
+            hint="Renumber them in the checkpoint, as Ultralytics requires.",
+        )
     if kind.task == "classify":
         model.stride = torch.tensor([1.0])
     elif kind.decoder == "rtdetr":
@@ -166,6 +171,11 @@ def _finished(model: Any, source: str, args: dict[str, Any], layers: Sequence[Re
     channels = input_channels(finished)
     check_runs(finished, source, model.stride, lambda cells: expected_shape(last, cells), layers, channels)
     return finished
+
+
+def _by_number(names: Mapping[Any, Any]) -> dict[Any, Any]:
+    """With integers as keys, which may be text: sorted as text, 10 comes before 2."""
+    return {int(key) if isinstance(key, str) and key.isdecimal() else key: name for key, name in names.items()}
 
 
 def _config_of(path: Path) -> tuple[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -13,6 +14,7 @@ from adaptrt.batch.manifest import manifest_of, open_job, options_of
 from adaptrt.batch.parts import FORMATS, Part, Row, find_parts, require_format, write_part
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.output import output_error
+from adaptrt.quantities import counted
 from adaptrt.specs import task_named
 from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult, no_result
 from adaptrt.specs.image_files import ImageFile
@@ -87,6 +89,7 @@ class _Job:
             request.options.warn(warning)
         self._rows: dict[int, dict[int, Row]] = {}  # of parts that are not finished, by position in the part
         self._failed = 0
+        self._replaced: list[ImageFile] = []
 
     def run(self) -> BatchSummary:
         request, size = self._request, self._request.part_size
@@ -98,6 +101,12 @@ class _Job:
             kept = self._kept_rows(index, positions)
             done += len(kept)
             pending += [position for position in positions if position - index * size not in kept]
+            self._replaced += self._newer(index, [request.sources[index * size + position] for position in kept])
+        if self._replaced:
+            request.options.warn(
+                f"{counted(len(self._replaced), 'image')} changed after the results were written (first: {self._replaced[0]}): "
+                "to process them again, choose another folder with -o"
+            )
         start, processed = time.monotonic(), 0
         for position, row in self._computed(pending):
             processed += 1
@@ -123,6 +132,17 @@ class _Job:
             return good
         self._failed += len(rows) - len(good)
         return rows
+
+    def _newer(self, index: int, sources: Sequence[ImageFile]) -> list[ImageFile]:
+        """The files that were modified after the part with their rows. It may be a fresh copy of the same image, so the rows stay."""
+        found: list[ImageFile] = []
+        if sources:
+            written = self._parts[index].path.stat().st_mtime_ns
+            for source in sources:
+                with contextlib.suppress(OSError):
+                    if isinstance(source, Path) and source.stat().st_mtime_ns > written:
+                        found.append(source)
+        return found
 
     def _computed(self, pending: Sequence[int]) -> Iterator[tuple[int, Row]]:
         if not pending:

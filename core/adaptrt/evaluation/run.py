@@ -14,7 +14,7 @@ from typing import Any
 from adaptrt.errors import ImageError, ShapeError
 from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.request import EvaluationRequest
-from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects, require_one_task, require_task
+from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects, doubts, require_one_task, require_task
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.public_call import public_call
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
@@ -122,6 +122,7 @@ def run_evaluation(
             if evaluation is None:
                 first, size = labels, _batch(model, request.batch)
                 evaluation = Evaluation(str(request.data), model.spec.task, 0, size)
+                evaluation.notes += doubts(request.files, subjects)
             evaluation.notes += [text for text in (*dataset.notes, *model.warnings) if text not in evaluation.notes]
             _batch(model, evaluation.batch)
             given = {**scoring.params(model.spec), **params}

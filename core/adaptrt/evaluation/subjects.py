@@ -9,10 +9,10 @@ from pathlib import Path
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.evaluation.request import EvaluationRequest
-from adaptrt.pipeline.beside import report_of
+from adaptrt.pipeline.beside import is_replaced, report_of
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference
-from adaptrt.specs.backend_parts import ChecksRuntime, ReadsSpec
+from adaptrt.specs.backend_parts import ChecksRuntime, KnowsOrigin, ReadsSpec
 from adaptrt.specs.backends import BACKENDS, fitting_options
 from adaptrt.store.model_files import distinct_names, require_backend, require_model_file
 
@@ -72,6 +72,21 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
     for backend in dict.fromkeys(wanted):
         subjects += _distinct(backend, _files_for(backend, files))
     return subjects
+
+
+def doubts(files: Sequence[Path], subjects: Sequence[Subject]) -> list[str]:
+    """A note for each built file whose ONNX file, which is evaluated too, was replaced since: they may be two models."""
+    paths = dict.fromkeys([*(subject.path for subject in subjects), *files])
+    found = []
+    for path in paths:
+        backend = require_backend(path)
+        origin = backend.origin_of(path) if isinstance(backend, KnowsOrigin) else None
+        source = path.with_name(Path(origin.onnx).name) if origin is not None else None
+        if origin is not None and source in paths and is_replaced(source, origin):
+            found.append(
+                f"{source.name} is not identical to the file that {path.name} was built from: they may be two models"
+            )
+    return found
 
 
 def _distinct(backend: str, files: Sequence[Path]) -> list[Subject]:

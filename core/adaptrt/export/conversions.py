@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from operator import length_hint
 from types import FrameType
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 
 CONDITION = "a condition"
 LENGTH = "len()"
+PARTS = "the number of parts"
 CONVERSIONS = {
     "__bool__": CONDITION,
     "__int__": "int()",
     "__float__": "float()",
+    "__complex__": "complex()",
     "__index__": "an index or a range",
     "__len__": LENGTH,
     "item": ".item()",
@@ -36,16 +39,20 @@ CONVERSIONS = {
 _FUNCTIONS = ("equal", "allclose", "is_nonzero")
 # what they return says nothing about the values
 INDIRECT = frozenset(CONVERSIONS[name] for name in ("__dlpack__", "data_ptr", "untyped_storage"))
+# divide a tensor into as many parts as an axis has entries, or by its size: the position of the axis among further arguments
+_DIVISIONS = {"__iter__": None, "unbind": 0, "chunk": 1, "split": 1, "tensor_split": 1}
+_DIVIDING_FUNCTIONS = ("unbind", "chunk", "tensor_split")  # torch.split calls the method
 _DATA = ".data"  # a property: the trace loses what is computed from it
 _BUILDERS = ("tensor", "as_tensor")  # make a constant of the tensors in a list
 _BUILT = "torch.tensor()"
 
-Note = Callable[[torch.Tensor, str, FrameType, Any], None]
+Note = Callable[[torch.Tensor, str, FrameType, Any, int | None], None]
 
 
 @contextmanager
 def watching_conversions(note: Note) -> Iterator[None]:
-    """Calls ``note(tensor, how, frame, result)`` wherever Python takes the values out of a tensor."""
+    """Calls ``note(tensor, how, frame, result, axis)`` wherever Python takes the values out of a tensor, or the size of an axis
+    by dividing it into parts: ``result`` is then their number. ``axis`` is ``None`` for values."""
     inside = False  # __array__ calls numpy, item may call __float__: one conversion
     own = threading.get_ident()  # torch also works in other threads meanwhile
 
@@ -58,18 +65,28 @@ def watching_conversions(note: Note) -> Iterator[None]:
             try:
                 result = original(self, *args, **kwargs)
                 for tensor in (self, *_tensors_in(args), *_tensors_in([*kwargs.values()])):
-                    note(tensor, how, sys._getframe(1), result)
+                    note(tensor, how, sys._getframe(1), result, 0 if how == LENGTH else None)
                 return result
             finally:
                 inside = False
 
         return convert
 
+    def divided(original: Any, position: int | None) -> Any:
+        def divide(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            if not inside and threading.get_ident() == own and isinstance(self, torch.Tensor):
+                given = args[position] if position is not None and len(args) > position else kwargs.get("dim", 0)
+                note(self, PARTS, sys._getframe(1), length_hint(result), int(given))
+            return result
+
+        return divide
+
     def built(original: Any) -> Any:
         def build(data: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(data, *args, **kwargs)
             for tensor in _tensors_in(data) if threading.get_ident() == own else ():
-                note(tensor, _BUILT, sys._getframe(1), result)
+                note(tensor, _BUILT, sys._getframe(1), result, None)
             return result
 
         return build
@@ -77,8 +94,10 @@ def watching_conversions(note: Note) -> Iterator[None]:
     of_tensors: dict[str, Any] = {name: watched(getattr(torch.Tensor, name), how) for name, how in CONVERSIONS.items()}
     values: Any = torch.Tensor.data
     of_tensors["data"] = property(watched(values.__get__, _DATA), values.__set__)
+    of_tensors |= {name: divided(getattr(torch.Tensor, name), place) for name, place in _DIVISIONS.items()}
     of_torch = {name: watched(getattr(torch, name), CONVERSIONS[name]) for name in _FUNCTIONS}
     of_torch |= {name: built(getattr(torch, name)) for name in _BUILDERS}
+    of_torch |= {name: divided(getattr(torch, name), _DIVISIONS[name]) for name in _DIVIDING_FUNCTIONS}
     with ExitStack() as undo:
         for owner, changes in ((torch.Tensor, of_tensors), (torch, of_torch)):
             for name, value in changes.items():

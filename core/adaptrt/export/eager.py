@@ -40,7 +40,7 @@ class EagerRunner:
         if self._names:
             require_count(len(results), len(self._names), tensors)
         outputs = {
-            name: tensor.cpu().numpy().copy()
+            name: tensor.detach().cpu().numpy().copy()
             for name, tensor in zip(self._names or tuple(results), results.values(), strict=True)
         }
         for (name, array), tensor in zip(inputs.items(), tensors, strict=True):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptrt.export.conversions import INDIRECT, LENGTH, watching_conversions
+from adaptrt.export.conversions import INDIRECT, LENGTH, PARTS, watching_conversions
 from adaptrt.export.tracing_hazards import HazardRecorder, calling_line
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def _watching(questions: Mapping[SourceLine, str]) -> Iterator[_Way]:
     for file, line in questions:
         files.setdefault(file, set()).add(line)
 
-    def converted(_: torch.Tensor, how: str, frame: FrameType, result: Any) -> None:
+    def converted(_: torch.Tensor, how: str, frame: FrameType, result: Any, __: int | None) -> None:
         source = calling_line(frame)
         if source is None or source not in questions:
             return
-        if how == LENGTH != questions[source]:  # the size of an axis, which differs for other reasons
+        if how in (LENGTH, PARTS) and how != questions[source]:  # sizes, which differ for other reasons
             return
         if isinstance(result, (bool, int)) and how not in INDIRECT:
             way.discrete.setdefault(source, []).append(result)

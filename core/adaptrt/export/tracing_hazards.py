@@ -14,6 +14,7 @@ from functools import cached_property
 from opcode import opname
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch.jit._trace import TracerWarning
@@ -56,13 +57,16 @@ class HazardRecorder:
     hazards: dict[_Hazard, int] = field(default_factory=dict)
     exercised: dict[tuple[str, int], bool] = field(default_factory=dict)
 
-    def note(self, tensor: torch.Tensor, how: str, file: str, line: int, *, torchs: bool = False) -> None:
+    def note(
+        self, tensor: torch.Tensor, how: str, file: str, line: int, *, axis: int | None = None, torchs: bool = False
+    ) -> None:
         """Record that a tensor is converted to a number, unless it is a weight, the size of a fixed axis, or part of torch's
-        own size checks (``torchs``)."""
+        own size checks (``torchs``). With ``axis``, the number is the size of this one."""
         origin = self._origins.of(tensor)
-        if how == LENGTH and 0 not in origin.varying:
-            self._add(_Hazard("trace-warning", _OF_LENGTH, file, line))
-        elif how == LENGTH or origin.data:
+        if axis is not None and axis % max(1, tensor.ndim) not in origin.varying:
+            if how == LENGTH:
+                self._add(_Hazard("trace-warning", _OF_LENGTH, file, line))
+        elif axis is not None or origin.data:
             self._add(_Hazard("traced-value", how, file, line))
         elif torchs and how == CONDITION:
             return
@@ -198,14 +202,14 @@ def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, traced: bool =
     }
     recorder = HazardRecorder(len(inputs), batch, others, sizes)
 
-    def note(tensor: torch.Tensor, how: str, frame: FrameType) -> None:
+    def note(tensor: torch.Tensor, how: str, frame: FrameType, _: Any, axis: int | None) -> None:
         place = calling_line(frame) if torch._C._get_tracing_state() is not None else None
         if place is not None:
-            recorder.note(tensor, how, *place, torchs=not is_models_own(frame.f_code.co_filename))
+            recorder.note(tensor, how, *place, axis=axis, torchs=not is_models_own(frame.f_code.co_filename))
 
     with ExitStack() as undo:
         if traced:
-            undo.enter_context(watching_conversions(lambda tensor, how, frame, _: note(tensor, how, frame)))
+            undo.enter_context(watching_conversions(note))
         else:
             undo.enter_context(noting_caught_errors(is_models_own, recorder.caught))
         with warnings.catch_warnings(record=True) as caught:

@@ -28,6 +28,9 @@ _OF_ANY_SIZE = frozenset(
         "torchvision::nms",
     }
 )
+# the values of a tensor of counts decide sizes
+_SIZED_BY_COUNTS = frozenset({"repeat_interleave", "tensor_split"})
+_NUMBERS = frozenset({"IntType", "NumberType", "SymIntType"})  # kinds of types
 # without the underscores of in-place operators and of Python's operators
 _ELEMENTWISE = frozenset({
     "add", "sub", "rsub", "mul", "div", "true_divide", "floor_divide", "remainder", "fmod", "pow", "atan2",
@@ -41,11 +44,12 @@ _AS_FIRST = frozenset({
     "to", "type_as", "clone", "detach", "contiguous", "alias", "dropout", "softmax", "log_softmax", "layer_norm",
     "batch_norm", "index_put", "index_fill", "index_add", "index_copy", "masked_scatter", "scatter",
     "scatter_add", "copy", "fill", "zero", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like",
-    "randn_like", "cumsum",
+    "randn_like", "cumsum", "roll",
 })  # fmt: skip
 _REDUCTIONS = frozenset({"sum", "mean", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "any", "all", "logsumexp"})  # fmt: skip
 _RESHAPES = frozenset({"view", "reshape", "expand"})
 _MOVES = frozenset({"t", "transpose", "permute", "unsqueeze"})
+_DIVISIONS = frozenset({"unbind", "chunk", "split", "split_with_sizes", "tensor_split"})  # into a list
 _PRODUCTS = frozenset({"linear", "convolution", "matmul", "mm", "bmm"})
 
 
@@ -108,6 +112,8 @@ class Origins:
         origins = [self._known[one.unique()] for one in operands]
         data = any(one.data for one in origins)
         axes = _NONE.union(*(one.axes for one in origins))
+        if data and value.type().kind() in _NUMBERS:  # as a size, it is as good as a count
+            return Origin(True, axes, _COUNT)
         # where no operand depends on values, no size does
         return Origin(data, axes, self._varying(value, node.kind(), operands) if data else _NONE)
 
@@ -131,6 +137,14 @@ class Origins:
             return self._found_by_values(value, name, operands)
         if name == "index":
             return self._indexed(value, operands)
+        if name == "full":  # another number is what it is filled with
+            operands = operands[:1]
+        if name == "one_hot" and operands[1].toIValue() == -1:  # as many classes as the largest value says
+            return self._of(operands[0]) | {(_rank(value) or 0) - 1}
+        if name in _SIZED_BY_COUNTS:  # the second operand, which is the only one where its positions are repeated
+            counts = operands[0 if name == "repeat_interleave" and len(operands) == 2 else 1]
+            if self._known[counts.unique()].data:
+                return _all_axes(value)
         if not any(self._of(one) for one in operands):
             return _NONE
         if _rank(value) == 0:  # of tensors that have axes, the values are left, not the sizes
@@ -149,6 +163,10 @@ class Origins:
             return self._sliced(value, operands)
         if known and name in _MOVES:
             return self._moved(value, name, operands)
+        if name in _DIVISIONS:
+            return self._divided(name, operands)
+        if kind == "prim::ListUnpack":
+            return self._of(operands[0])
         if known and name in _PRODUCTS:
             return self._product(value, name, operands)
         if name == "cat" and _rank(value) is not None:
@@ -246,6 +264,15 @@ class Origins:
         varying = [self._of(one) for one in tensors]
         along = {dim % rank} if any(dim % rank in one for one in varying) else set[int]()
         return frozenset.intersection(*varying) - {dim % rank} | along
+
+    def _divided(self, name: str, operands: list[Any]) -> frozenset[int]:
+        """Of each part."""
+        dim, rank = operands[-1].toIValue(), _rank(operands[0])
+        if dim is None or rank is None:
+            return _EVERY
+        axis = int(dim) % rank
+        varying = self._of(operands[0])
+        return _without(varying - {axis}, {axis}) if name == "unbind" else varying
 
     def _sliced(self, value: Any, operands: list[Any]) -> frozenset[int]:
         dim = operands[1].toIValue()

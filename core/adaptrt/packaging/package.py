@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -208,26 +210,32 @@ def _safe_name(stem: str) -> str:
 
 
 def _move(folder: Path, output: Path, kept: Path, *, overwrite: bool) -> None:
-    """All entries or, if interrupted, none: those they replace are in ``kept`` until then."""
-    entries = sorted(folder.iterdir())
-    taken = [entry.name for entry in entries if (output / entry.name).exists()]
+    """All files or, if interrupted, none: those they replace are in ``kept`` until then. Other files in the same folders stay."""
+    taken = [entry.name for entry in sorted(folder.iterdir()) if (output / entry.name).exists()]
     if taken and not overwrite:
         raise OutputError(
             f"{output} already contains {', '.join(taken)}.", hint="Add --overwrite, or choose another folder with -o."
         )
-    kept.mkdir()
     with ExitStack() as undo:
-        for entry in entries:
-            target = output / entry.name
-            undo.callback(_put_back, kept / entry.name, target, entry)
+        for number, entry in enumerate(sorted(folder.rglob("*"))):
+            target = output / entry.relative_to(folder)
+            if entry.is_dir():
+                if not target.is_dir():
+                    target.mkdir()
+                    undo.callback(target.rmdir)
+                continue
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+            replaced = kept.with_name(f"{kept.name}.{number}")
+            undo.callback(_put_back, replaced, target, entry)
             if target.exists() or target.is_symlink():
-                target.replace(kept / entry.name)
+                target.replace(replaced)
             entry.replace(target)
         undo.pop_all()
 
 
 def _put_back(kept: Path, target: Path, entry: Path) -> None:
-    """Undo what was done of one entry."""
+    """Undo what was done of one file."""
     if not entry.exists():
         target.replace(entry)
     if kept.exists() or kept.is_symlink():

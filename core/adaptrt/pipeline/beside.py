@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.report import Report
 from adaptrt.store.hashing import file_sha256
+
+if TYPE_CHECKING:
+    from adaptrt.onnxfile.files import OnnxFiles
+    from adaptrt.specs.backend_parts import BuildOrigin
 
 SUFFIX = ".report.json"
 
@@ -37,6 +42,13 @@ def mismatch(path: Path) -> str:
         return ""
     other = None if found is None else _other(*found, path)
     return "" if found is None or other is None else _different(found[0], other)
+
+
+def is_replaced(onnx: Path, origin: BuildOrigin, files: OnnxFiles | None = None) -> bool:
+    """Whether an ONNX file is not the one that another file was built from, as its backend recorded it."""
+    from adaptrt.onnxfile.hashing import onnx_sha256
+
+    return bool(origin.onnx_sha256) and onnx_sha256(onnx, files) != origin.onnx_sha256
 
 
 def _beside(path: Path) -> tuple[Path, Report] | None:

@@ -20,6 +20,7 @@ from adaptrt.backends.choice import chosen_backends, target_for, target_of
 from adaptrt.errors import AdaptrtError, UsageError
 from adaptrt.pipeline.environment import describe_environment
 from adaptrt.pipeline.output import kind_of
+from adaptrt.plugins.discovery import find_candidates
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
@@ -151,11 +152,12 @@ def _named_files(value: Any, sources: SourceFiles) -> list[str]:
 
 
 def _distributions(request: Request, session: Session) -> dict[str, list[str]]:
-    """The distributions of plugins, backends and the precision, and what they require, each with version and the state of its
-    files."""
+    """The distributions of plugins, backends and the precision, of all decoders and tasks, since the model's are not known yet, and
+    what they require, each with version and the state of its files."""
     brought = [BACKENDS.distribution(one.backend.name) for one in chosen_backends(request)]
     sources = [*session.sources.values(), *brought, PRECISIONS.distribution(request.precision)]
-    names = {"adaptrt", *(source.rpartition(" ")[0] for source in sources)} - {""}
+    deciding = (candidate.distribution for candidate in find_candidates("adaptrt.decoders", "adaptrt.tasks"))
+    names = {"adaptrt", *deciding, *(source.rpartition(" ")[0] for source in sources)} - {""}
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         try:
@@ -194,17 +196,19 @@ def _code_state(distribution: metadata.Distribution) -> str:
 def _sources(distribution: metadata.Distribution) -> list[str]:
     """The state of a distribution's files: those that its version says nothing about, if it is installed from a clone.
 
-    Installed editable: path, size and time of each source file; else the hash of each file as it was installed.
+    Installed editable: path, size and time of each source file; else the hash of each file as it was installed, and the state of its
+    code, since it may be edited in place.
     """
     folder = _editable(distribution)
     if folder is None:
         lines = (distribution.read_text("RECORD") or "").splitlines()
         # scripts name the environment, and dist-info the installer
-        return sorted(
+        installed = sorted(
             line
             for line in lines
             if "sha256=" in line and not line.startswith(("..", "/")) and ".dist-info/" not in line
         )
+        return [*installed, _code_state(distribution)]
     modules = [path for pattern in ("*.py", "src/*.py") for path in folder.glob(pattern)]
     packaged = [path for top in _packages(folder) for path in top.rglob("*.py")]
     return [

@@ -92,6 +92,10 @@ class ConversionJob:
             before = fingerprint(model)
             # running the model may leave state on it; that is not a modification
             cached = written_parts(changed(loaded, before))
+            if cached:
+                run.note_state_that_is_read(cached)
+                before = fingerprint(model)
+                cached = written_parts(changed(loaded, before))
         self.job.report.spec = spec
         ImageLinks(job=self.job, reference=reference, spec=spec).compare_with_framework()
         require_untouched(before, untouched := fingerprint(model), "before the hook patches was called", cached)

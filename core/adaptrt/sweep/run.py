@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from adaptrt.sweep.plan import Cell
 
 LOG, REPORT, RESULT, CONFIG = "log.txt", "report.json", "result.json", "conversion.toml"
 LOCK = ".sweep.lock"
+# options whose values are words: a folder may have the same name
+_WORDS = frozenset({"adapter", "exporter", "precision", "require", "target", "to", "verify"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ def run_sweep(request: SweepRequest) -> list[Outcome]:
     except OSError as error:
         raise output_error(error, request.output) from error
     with only_process(request.output, LOCK, "the sweep"):
-        digests = digests_of(request.cells)
+        digests = digests_of(request.cells, request.output)
         found = {cell.name: _finished(request, cell, digests[cell.name]) for cell in request.cells}
         left = {cell.name: cell for cell in request.cells if found[cell.name] is None}
         done = len(request.cells) - len(left)
@@ -120,7 +123,17 @@ def _finished(request: SweepRequest, cell: Cell, digest: str) -> Outcome | None:
         return None
     if result["exit_code"] and request.retry_failed:
         return None
-    return _outcome(folder, cell, result)
+    outcome = _outcome(folder, cell, result)
+    return outcome if _is_whole(folder, outcome.report) else None
+
+
+def _is_whole(folder: Path, report: Mapping[str, Any]) -> bool:
+    """Whether the folder has the files that the report describes, not those of another conversion into the same folder."""
+    for record in (report.get("files") or {}).values():
+        path = folder / Path(str(record.get("path"))).name
+        if "sha256" in record and not (path.is_file() and file_sha256(path) == record["sha256"]):
+            return False
+    return True
 
 
 def _outcome(folder: Path, cell: Cell, result: Mapping[str, Any]) -> Outcome:
@@ -144,13 +157,37 @@ def _names(value: Any) -> Iterator[str]:
             yield from _names(one)
 
 
-def digests_of(cells: Sequence[Cell]) -> dict[str, str]:
-    """By conversion: of its options, and of the content of the files that they name, as they are before it runs. A file that many
+def _listing(folder: Path, output: Path) -> str:
+    """The names, sizes and times of the files in a folder, as a hash: there may be many images. What Python, version control and the
+    sweep itself write there does not count."""
+    digest, own = hashlib.sha256(), output.resolve()
+    for top, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name != "__pycache__" and not name.startswith(".") and (Path(top) / name).resolve() != own
+        )
+        for name in sorted(names):
+            path = Path(top) / name
+            with contextlib.suppress(OSError):  # a link to nothing
+                found = path.stat()
+                text = f"{path.relative_to(folder)}\0{found.st_size}\0{found.st_mtime_ns}\n"
+                digest.update(text.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def digests_of(cells: Sequence[Cell], output: Path) -> dict[str, str]:
+    """By conversion: of its options, and of the files and folders that they name, as they are before it runs. One that many
     conversions name is read once."""
-    content = cache(file_sha256)
+    content, listing = cache(file_sha256), cache(partial(_listing, output=output))
 
     def digest_of(cell: Cell) -> str:
-        files = {name: content(Path(name)) for name in _names(cell.options) if os.path.isfile(name)}  # noqa: PTH113 - any text
+        files: dict[str, str] = {}
+        for name in _names({key: value for key, value in cell.options.items() if key not in _WORDS}):
+            if os.path.isfile(name):  # noqa: PTH113 - any text
+                files[name] = content(Path(name))
+            elif name and os.path.isdir(name):  # noqa: PTH112
+                files[name] = listing(Path(name))
         return hashlib.sha256(json.dumps([dict(cell.options), files], sort_keys=True, default=str).encode()).hexdigest()
 
     return {cell.name: digest_of(cell) for cell in cells}

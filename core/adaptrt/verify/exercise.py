@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,20 +21,33 @@ if TYPE_CHECKING:
 DECIDED = 1e9  # of what is equal or not; JSON has no infinity
 
 
-def variation(references: Sequence[Arrays], spec: ModelSpec, precision: Precision) -> dict[str, float]:
+def variation(
+    references: Sequence[Arrays], spec: ModelSpec, precision: Precision, whole: Collection[str] = ()
+) -> dict[str, float]:
     """The largest variation of each output group over the samples, in multiples of its tolerance.
 
-    Element by element, among the samples and the rows of their batches. Where channels of one group differ in scale, as boxes
+    Element by element, among the samples and the rows of their batches; outputs that are ``whole`` have no rows. Where channels of one group differ in scale, as boxes
     beside scores, the group of channels that varies the least counts. ``DECIDED`` for integers that differ, and for an
     output whose shape the values decide.
     """
     return {
-        check_name(output.name, group.name): _group_variation(
-            [np.atleast_1d(slice_group(np.asarray(one[output.name]), group)) for one in references], group, precision
+        check_name(output.name, group.name): _variation_of(
+            [np.atleast_1d(slice_group(np.asarray(one[output.name]), group)) for one in references],
+            group,
+            precision,
+            whole=output.name in whole,
         )
         for output in spec.outputs
         for group in groups_of(output)
     }
+
+
+def _variation_of(arrays: list[NDArray[Any]], group: OutputGroup, precision: Precision, *, whole: bool) -> float:
+    if not whole:
+        return _group_variation(arrays, group, precision)
+    axis = group.axis
+    group = replace(group, axis=axis + 1 if axis is not None and axis >= 0 else axis)
+    return _group_variation([array[np.newaxis] for array in arrays], group, precision)
 
 
 def _group_variation(arrays: list[NDArray[Any]], group: OutputGroup, precision: Precision) -> float:

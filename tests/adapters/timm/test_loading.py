@@ -189,6 +189,19 @@ def test_any_text_is_refused_by_name(text: str) -> None:
         swin.load_model(Conversion(Request(text, "swin"), TimmOptions(), Path()))
 
 
+def test_a_table_of_labels_is_read_by_number(micro_file: Path, tmp_path: Path, conversion: Make) -> None:
+    """JSON has text as keys, which many tools sort: 10 comes before 2, and timm looks a class up by its number."""
+    from adaptrt_timm.source import Source
+
+    names = [f"class {number}" for number in range(12)]
+    table = dict(sorted((str(number), name) for number, name in enumerate(names)))
+    assert Source("net", config={"label_names": table}).labels == tuple(names)
+    assert Source("net", config={"pretrained_cfg": {"label_names": table}}).labels == tuple(names)
+    for strange in ({"1": "a", "2": "b"}, {"a": 0, "b": 1}):
+        with pytest.raises(CheckpointError, match="are not the numbers of 2 classes, from 0"):
+            _ = Source("net", config={"label_names": strange}).labels
+
+
 def test_labels_of_a_file(micro_file: Path, tmp_path: Path, conversion: Make) -> None:
     for name, text in {"a.txt": "\n".join("ABCDEFG"), "a.json": json.dumps(dict(enumerate("ABCDEFG")))}.items():
         (tmp_path / name).write_text(text)

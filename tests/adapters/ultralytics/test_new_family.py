@@ -84,6 +84,16 @@ def test_random_weights_cause_a_warning(tmp_path: Path, source: str | None) -> N
     assert [text.startswith(f"{given} has random weights") for text in said] == [True] * (source is not None)
 
 
+def test_class_names_are_read_by_number(tmp_path: Path) -> None:
+    model = perturbed("yolov5n.yaml", nc=11)
+    expected = {index: f"thing{index}" for index in range(11)}
+    model.names = dict(sorted((str(index), name) for index, name in expected.items()))
+    assert load_new_family(saved(model, tmp_path / "text.pt")).names == expected
+    model.names = {index + 1: name for index, name in expected.items()}
+    with pytest.raises(CheckpointError, match="not numbered from 0 to 10"):
+        load_new_family(saved(model, tmp_path / "shifted.pt"))
+
+
 def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
     averaged = perturbed("yolov8n.yaml")
     last = copy.deepcopy(averaged)

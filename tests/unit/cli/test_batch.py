@@ -58,6 +58,9 @@ def test_rows_are_those_of_predict(adaptrt: Any, converted: Converted, image: Pa
 
     again = adaptrt(*words, "--executor", "local", "--json")
     assert again.json["processed"] == 0, "nothing is left"
+    assert "changed after" not in again.err
+    images[0].write_bytes(images[1].read_bytes())
+    assert "1 image changed after the results were written (first: " in adaptrt(*words, "--executor", "local").err
     images[3].write_bytes(images[2].read_bytes())
     retried = adaptrt(*words, "--executor", "local", "--retry-failed", "--json")
     assert (retried.code, retried.json["processed"], retried.json["failed"]) == (0, 1, 0)

@@ -247,6 +247,16 @@ def test_the_peak_of_a_gpu_is_measured_for_each_precision(adaptrt: Any, on_gpu: 
     assert "GPU, fp16 peak</td><td>2 GFLOP/s" in Path("new/bench.html").read_text()
 
 
+def test_work_is_not_counted_from_an_onnx_file_that_was_replaced(
+    adaptrt: Any, on_gpu: list[str], copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = BuildOrigin(onnx="b.onnx", precision="", options=BuildOptions(), onnx_sha256="another")
+    monkeypatch.setattr(copying, "origin_of", lambda path: origin, raising=False)
+    found = adaptrt("bench", "full.copy.bin", *QUICK, "--json").json
+    assert found["forms"][0]["work"] == "unknown: b.onnx is not identical to the file that full.copy.bin was built from"
+    assert found["rows"][0]["operations"] is None
+
+
 def test_a_peak_that_is_given_is_not_measured(adaptrt: Any, on_gpu: list[str]) -> None:
     found = adaptrt("bench", "full.copy.bin", "--gpu-peak", "989,1", *QUICK, "--json").json
     assert on_gpu == []

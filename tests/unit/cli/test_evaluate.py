@@ -47,6 +47,40 @@ def test_json(converted: str, adaptrt: Callable[..., Any]) -> None:
     assert result["images_per_second"] > 0
 
 
+def test_an_onnx_file_that_was_replaced_since_the_build(
+    converted: str, adaptrt: Callable[..., Any], copying: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found beside the built file by its name, it may hold another model."""
+    from adaptrt.onnxfile.hashing import onnx_sha256
+    from adaptrt.specs import BuildOptions, ModelSpec
+    from adaptrt.specs.backend_parts import BuildOrigin
+
+    onnx = pytest.importorskip("onnx", reason="changes the file")
+    origin = BuildOrigin(
+        onnx=converted, precision="fp32", options=BuildOptions(), onnx_sha256=onnx_sha256(Path(converted))
+    )
+    spec = ModelSpec.from_json(
+        next(one.value for one in onnx.load(converted).metadata_props if one.key == "adaptrt.spec")
+    )
+    monkeypatch.setattr(copying, "origin_of", lambda path: origin, raising=False)
+    monkeypatch.setattr(copying, "read_spec", lambda path: spec, raising=False)
+    built = Path("classifier.copy.bin")
+    built.write_bytes(Path(converted).read_bytes())
+    for file, backends in ((built, "copying,onnxruntime"), (converted, "onnxruntime,copying"), (built, "copying")):
+        words = ("evaluate", file, "--data", "val", "--backend", backends, "--json")
+        assert not [note for note in adaptrt(*words).json["notes"] if "identical" in note]
+    model = onnx.load(converted)
+    model.graph.initializer[0].raw_data = bytes(len(model.graph.initializer[0].raw_data))
+    onnx.save(model, converted)
+    for file, backends in ((built, "copying,onnxruntime"), (converted, "onnxruntime,copying")):
+        words = ("evaluate", file, "--data", "val", "--backend", backends, "--json")
+        assert [note for note in adaptrt(*words).json["notes"] if "identical" in note] == [
+            "classifier.onnx is not identical to the file that classifier.copy.bin was built from: they may be two models"
+        ]
+    alone = adaptrt("evaluate", built, "--data", "val", "--backend", "copying", "--json")
+    assert not [note for note in alone.json["notes"] if "identical" in note], "only one of them is evaluated"
+
+
 def test_a_loss_fails(converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", *ORIGIN, "--max-loss")
     assert adaptrt(*words, "0.1").code == 0

@@ -61,6 +61,26 @@ class Loop(nn.Module):
         return y
 
 
+class Each(nn.Module):
+    """As many steps as values are found."""
+
+    def forward(self, x: Any) -> Any:
+        y = x * 1
+        for one in x[x > 8]:
+            y = y + one
+        return y
+
+
+class Corners(nn.Module):
+    """The parts are the numbers of a row, however many rows there are."""
+
+    def forward(self, x: Any) -> Any:
+        boxes = x[0][x[0, :, 0] > 0]
+        left, top, right, bottom = boxes.unbind(-1)
+        width, _ = torch.chunk(boxes, 2, dim=1)
+        return x * (left + top + right + bottom).sum() + torch.split(width, 1, 1)[0].sum()
+
+
 class Data(nn.Module):
     """The trace loses what is computed from ``.data``."""
 
@@ -96,13 +116,16 @@ def full(value: float, *shape: int) -> Any:
 DARK, BRIGHT = full(0.1), full(9)
 
 
-@pytest.mark.parametrize("net", [Branch, Arrays, AsArray, Threshold, Loop])
+@pytest.mark.parametrize("net", [Branch, Arrays, AsArray, Threshold, Loop, Each])
 def test_values_on_one_side_decide_nothing(net: Any, tmp_path: Path) -> None:
     one_side = [DARK, full(0.2)] if net is not Loop else [DARK, full(0.15)]
-    (finding,) = hazards_of(net(), tmp_path, one_side)
-    assert (finding.rule, finding.exercised) == ("traced-value", False)
-    (finding,) = hazards_of(net(), tmp_path, [DARK, BRIGHT])
-    assert finding.exercised
+    for samples, decided in ((one_side, False), ([DARK, BRIGHT], True)):
+        findings = [one for one in hazards_of(net(), tmp_path, samples) if one.rule != "trace-warning"]
+        assert [(one.rule, one.exercised) for one in findings] == [("traced-value", decided)]
+
+
+def test_parts_along_another_axis_than_the_one_that_values_decide(tmp_path: Path) -> None:
+    assert hazards_of(Corners(), tmp_path, [DARK]) == []
 
 
 @pytest.mark.parametrize("net", [Data, Built])
@@ -128,9 +151,11 @@ def test_a_model_without_hazards_does_not_run_again(tmp_path: Path) -> None:
 
 
 def test_everything_is_as_before_afterwards(tmp_path: Path) -> None:
-    tracer, item, tensor = sys.gettrace(), torch.Tensor.item, torch.tensor
+    tracer, item, tensor, split = sys.gettrace(), torch.Tensor.item, torch.tensor, torch.Tensor.split
     hazards_of(Threshold(), tmp_path, [DARK])
     assert sys.gettrace() is tracer
     assert torch.Tensor.item is item
     assert torch.tensor is tensor
+    assert torch.Tensor.split is split
+    assert not {"unbind", "chunk"} & {*vars(torch.Tensor)}
     assert "data" not in vars(torch.Tensor)

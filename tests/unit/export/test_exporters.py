@@ -84,6 +84,13 @@ def test_eager_runs_on_arrays_and_gives_copies() -> None:
     runner.close()
 
 
+def test_a_parameter_as_an_output() -> None:
+    net = nn.Linear(2, 1)
+    net.forward = lambda x: (x, net.weight)  # type: ignore[method-assign]
+    outputs = EagerRunner(net.eval()).run({"x": np.ones((1, 2), np.float32)})
+    np.testing.assert_array_equal(outputs["output1"], net.weight.detach().numpy())
+
+
 def test_a_flat_model_gives_a_tuple() -> None:
     flat = FlatModel(Net()).eval()
     assert [tuple(tensor.shape) for tensor in flat(torch.zeros(1, 3, 8, 8))] == [(1, 2, 6, 6), (1, 2)]

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="what is traced is torch's")
 
 from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 from adaptrt import Dim, InputSpec, ModelSpec, OutputSpec  # noqa: E402
 from adaptrt.export.tracing_hazards import HazardRecorder, recording  # noqa: E402
@@ -47,6 +48,11 @@ def rules(take: Callable[[Any, Any], Any]) -> set[str]:
 def found(x: Any) -> Any:
     """Rows of 4 numbers, as many as the values decide."""
     return x.reshape(-1, 4)[x.reshape(-1, 4)[:, 0] > 0]
+
+
+def many(x: Any) -> Any:
+    """A number that the values decide: 1 or 2."""
+    return (x.mean() > 0).long() + 1
 
 
 def renamed(net: Any, x: Any) -> int:
@@ -106,6 +112,17 @@ def suppressed(net: Any, x: Any) -> int:
         pytest.param(lambda net, x: int(x[x[:, 0, 0, 0] > 0].permute(1, 2, 3, 0).shape[2]), id="permute"),
         pytest.param(lambda net, x: int(found(x).unsqueeze(0).shape[2]), id="unsqueeze"),
         pytest.param(lambda net, x: int(found(x)[:, None].shape[1]), id="new-axis"),
+        pytest.param(lambda net, x: int(found(x).chunk(2, 1)[0].shape[1]), id="chunk"),
+        pytest.param(lambda net, x: int(found(x).split([3, 1], -1)[0].shape[1]), id="split"),
+        pytest.param(lambda net, x: int(found(x)[None].unbind(2)[0].shape[0]), id="unbind"),
+        pytest.param(lambda net, x: int(torch.arange(x.shape[0] * 2).shape[0]), id="range-of-a-size"),
+        pytest.param(lambda net, x: int(functional.one_hot((x > 0).long(), 2).shape[-1]), id="one-hot-of-two"),
+        pytest.param(lambda net, x: int(functional.one_hot((x > 0).long()).shape[0]), id="rows-of-one-hot"),
+        pytest.param(lambda net, x: int(x.repeat_interleave(2, 0).shape[0]), id="repeat-interleave"),
+        pytest.param(lambda net, x: int(torch.full((3,), many(x)).shape[0]), id="full-of-a-value"),
+        pytest.param(lambda net, x: int(x.roll(many(x), 0).shape[0]), id="roll"),
+        pytest.param(lambda net, x: int(x[many(x) - 1].shape[0]), id="selected-by-a-value"),
+        pytest.param(lambda net, x: int((x * many(x)).shape[1]), id="scaled-by-a-value"),
     ],
 )  # fmt: skip
 def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> None:
@@ -149,6 +166,19 @@ def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> Non
         pytest.param(lambda net, x: int(found(x).unsqueeze(-1).shape[0]), id="unsqueeze"),
         pytest.param(lambda net, x: int(found(x).unsqueeze(0).shape[1]), id="unsqueeze-before"),
         pytest.param(lambda net, x: float(x[x > 0].mean()), id="the-values-themselves"),
+        pytest.param(lambda net, x: int(found(x).chunk(2, 1)[0].shape[0]), id="chunk"),
+        pytest.param(lambda net, x: int(found(x)[None].unbind(2)[0].shape[1]), id="unbind"),
+        pytest.param(lambda net, x: int(x[x > 0].chunk(2)[0].shape[0]), id="chunk-of-what-was-found"),
+        pytest.param(lambda net, x: int(torch.arange(many(x)).shape[0]), id="range-to-a-value"),
+        pytest.param(lambda net, x: int(torch.zeros((many(x), 2)).shape[0]), id="zeros"),
+        pytest.param(lambda net, x: int(torch.full((many(x),), 1.0).shape[0]), id="full"),
+        pytest.param(lambda net, x: int(x.expand(many(x), *SHAPE).shape[0]), id="expand"),
+        pytest.param(lambda net, x: int(functional.pad(x, (0, many(x))).shape[3]), id="pad"),
+        pytest.param(lambda net, x: int(x.reshape(-1).topk(many(x))[0].shape[0]), id="topk"),
+        pytest.param(lambda net, x: int(functional.one_hot((x > 0).long()).shape[-1]), id="one-hot"),
+        pytest.param(lambda net, x: int(x.repeat_interleave((x[:, 0, 0, 0] > 0) + 1, 0).shape[0]), id="repeat-interleave"),
+        pytest.param(lambda net, x: int(torch.repeat_interleave((x > 0).reshape(-1).long()).shape[0]), id="as-often"),
+        pytest.param(lambda net, x: int(x.reshape(-1).tensor_split(many(x)[None])[0].shape[0]), id="tensor-split"),
     ],
 )  # fmt: skip
 def test_sizes_that_values_decide(take: Callable[[Any, Any], Any]) -> None:

@@ -31,13 +31,14 @@ def graph(
     *,
     constants: dict[str, np.ndarray] | None = None,
     shape: tuple[Any, ...] = ("batch", 3, 4),
+    outputs: tuple[str, ...] = ("y",),
 ) -> ir.Model:
     """x [batch, 3, 4] to y through these nodes."""
     made = helper.make_graph(
         nodes,
         "net",
         [helper.make_tensor_value_info("x", FLOAT, list(shape))],
-        [helper.make_tensor_value_info("y", FLOAT, [None] * output_rank)],
+        [helper.make_tensor_value_info(name, FLOAT, [None] * output_rank) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -60,10 +61,11 @@ def same_after(change: Callable[[ir.Model], Any], model: ir.Model) -> ir.Model:
     """Apply a pass; the graph is whole, its signature and what it computes at several batches are as before."""
     before = [run(model, batch) for batch in (1, 3)]
     inputs = [(value.name, str(value.shape)) for value in model.graph.inputs]
+    outputs = [value.name for value in model.graph.outputs]
     model = change(model) or model
     check_model(model)
     assert [(value.name, str(value.shape)) for value in model.graph.inputs] == inputs
-    assert [value.name for value in model.graph.outputs] == ["y"]
+    assert [value.name for value in model.graph.outputs] == outputs
     for expected, found in zip(before, [run(model, batch) for batch in (1, 3)], strict=True):
         for one, other in zip(expected, found, strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)
@@ -115,6 +117,27 @@ def test_cleaning_merges_and_drops() -> None:
     model = same_after(drop_redundant, model)
     assert count_operators(model) == {"Add": 1, "MatMul": 1}
     assert len(model.graph.initializers) == 1
+
+
+def test_an_output_that_equals_a_value_inside_keeps_its_type() -> None:
+    """Such as the variance that a standard deviation is made of, if both are returned."""
+    nodes = [node("Neg", "x", "h"), node("Relu", "h", "y"), node("Neg", "x", "also")]
+    cleaned = same_after(drop_redundant, graph(nodes, 3, outputs=("y", "also")))
+    assert count_operators(cleaned) == {"Neg": 1, "Relu": 1}
+    assert [value.dtype for value in cleaned.graph.outputs] == [ir.DataType.FLOAT] * 2
+    assert all(value.shape is not None for value in cleaned.graph.outputs)
+
+
+@pytest.mark.parametrize("sources", ["y y", "x y", "h h", "h y", "z z"])
+def test_outputs_with_one_value_keep_their_names(sources: str) -> None:
+    """A model may return a tensor twice; exporters then write an Identity."""
+    nodes = [
+        node("Relu", "x", "h"),
+        node("Identity", "h", "z"),
+        node("Neg" if "y" in sources else "Identity", "h", "y"),
+        *(node("Identity", source, name) for source, name in zip(sources.split(), ("again", "also"), strict=True)),
+    ]
+    same_after(drop_redundant, graph(nodes, 3, outputs=("y", "again", "also")))
 
 
 def gather(indices: Any, axis: int, shape: tuple[Any, ...] = ("batch", 3, 4)) -> ir.Model:

@@ -185,6 +185,18 @@ def test_files_of_an_installed_plugin_count(checkpoint: Path, install_extension:
     assert key() != base
 
 
+@pytest.mark.parametrize("group", ["adaptrt.extensions", "adaptrt.decoders", "adaptrt.tasks"])
+def test_a_plugin_that_is_edited_where_it_is_installed(checkpoint: Path, fake_distribution: Any, group: str) -> None:
+    """Its version stays, and so do the hashes in RECORD. Which decoder and task a model has is not known yet."""
+    folder = fake_distribution("blur", {group: {"blur": "blur"}}, modules={"blur": "SCALE = 1"})
+    (info,) = folder.glob("*.dist-info")
+    (info / "RECORD").write_text("blur.py,sha256=1,9\n")
+    base = key()
+    assert key() == base
+    (folder / "blur.py").write_text("SCALE = 2.0")
+    assert key() != base
+
+
 def test_files_of_what_a_plugin_requires_count(
     checkpoint: Path, install_extension: Install, fake_distribution: Any
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_conversions import CONTENT, request, starts
 from patience import HANG, wait_until
 
 from adaptrt.batch.processes import PROCESSES
@@ -22,55 +23,8 @@ from adaptrt.errors import OutputError, PluginError, UsageError
 from adaptrt.specs.executors import CommandLimits
 from adaptrt.sweep.bench import BenchPlan, bench_of, written_file
 from adaptrt.sweep.plan import cells_of
-from adaptrt.sweep.run import SweepRequest, run_sweep
+from adaptrt.sweep.run import run_sweep
 from adaptrt.sweep.table import rows_of
-
-CONTENT = {
-    "options": {"verify": "quick"},
-    "models": [
-        {"name": "one", "source": "a/one.pt", "adapter": "torch"},
-        {"source": "b/two.pt", "set": {"conf": "0.4"}},
-    ],
-    "axes": {"imgsz": [64, "64x96"], "precision": ["fp32", "fp16"]},
-}
-FAKE = """
-import json, os, sys, time
-from pathlib import Path
-words = sys.argv[1:]
-folder = Path(words[words.index("-o") + 1])
-config = Path(words[words.index("--config") + 1]).read_text()
-print("working", file=sys.stderr)
-(folder / "starts").open("a").write(f"{time.monotonic()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
-(folder / "pid").write_text(str(os.getpid()))
-(folder / "threads").write_text(os.environ.get("OMP_NUM_THREADS", ""))
-for _ in range(int(os.environ.get("STEPS", "1"))):
-    time.sleep(0.01)
-(folder / "ends").write_text(str(time.monotonic()))
-if "fp16" in config and "64x96" in config:
-    print(json.dumps({"error": {"message": "no memory"}}))
-    sys.exit(8)
-print(json.dumps({"verdict": {"word": "verified"}, "operators": {"export": {"Add": 9}, "final": {"Add": 3, "Mul": 2}},
-    "files": {"onnx": {"bytes": 1000, "path": str(folder / "best.onnx")}, "onnx.json": {"path": "x"}}, "links": [
-    {"number": 2, "checks": [{"value": 1.0, "limit": 4.0, "kind": "samples"}, {"value": 1.0, "limit": 2.0, "kind": "batch"}]},
-    {"number": 5, "checks": [{"value": 0.9, "limit": 0.8, "kind": "metric"}]}]}))
-"""  # fmt: skip
-
-
-def request(folder: Path, **changed: Any) -> SweepRequest:
-    fake = folder / "fake.py"
-    fake.write_text(FAKE)
-    limits = CommandLimits(**{key: changed.pop(key) for key in ("jobs", "memory", "gpus") if key in changed})
-    given: dict[str, Any] = {
-        "limits": limits,
-        "cells": cells_of(CONTENT, "s.toml"),
-        "output": folder / "out",
-        "command": (sys.executable, "-S", str(fake)),
-    }
-    return SweepRequest(**{**given, **changed})
-
-
-def starts(folder: Path) -> dict[str, int]:
-    return {path.parent.name: len(path.read_text().splitlines()) for path in (folder / "out").glob("*/starts")}
 
 
 def test_every_combination() -> None:
@@ -326,11 +280,11 @@ def is_running(number: int) -> bool:
 def test_a_killed_sweep_is_continued(tmp_path: Path) -> None:
     """Conversions with a result are kept; those that ran end with it, and are run again."""
     program = (
-        "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path; import test_sweep as t\n"
+        "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path; import fake_conversions as t\n"
         "from adaptrt.sweep.run import run_sweep\n"
         "run_sweep(t.request(Path(sys.argv[1]), jobs=2))\n"
     )
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "support")]
+    folders = [str(Path(__file__).parents[2] / "support")]
     command = [sys.executable, "-c", program, str(tmp_path), *folders]
     for number in (signal.SIGKILL, signal.SIGINT):
         process = subprocess.Popen(command, env={"STEPS": "100"}, stderr=subprocess.DEVNULL)
@@ -368,37 +322,6 @@ def test_names_are_not_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     Console(width=200).print(sweep_table(rows))
     assert "[bold]a[/x]" in (shown := capsys.readouterr().out)
     assert "[64]" in shown
-
-
-def test_a_source_counts_as_it_was_before_it_was_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replaced meanwhile, it is converted again. It is read once, however many conversions name it."""
-    from adaptrt.sweep import run
-
-    read: list[Path] = []
-    monkeypatch.setattr(run, "file_sha256", lambda path: read.append(path) or path.read_text())
-    source = tmp_path / "one.pt"
-    source.write_text("0")
-    cells = cells_of({"models": [{"source": str(source)}], "axes": {"imgsz": [64, 96]}}, "s.toml")
-    first = request(tmp_path, cells=cells)
-    retrain = tmp_path / "retrain.py"
-    retrain.write_text(f"{FAKE}\nPath({str(source)!r}).write_text('1')\n")
-    run_sweep(replace(first, command=(sys.executable, "-S", str(retrain))))
-    assert read == [source]
-    run_sweep(first)
-    assert set(starts(tmp_path).values()) == {2}
-
-
-@pytest.mark.parametrize(
-    "value", [str, lambda path: [str(path)], lambda path: {"file": str(path)}], ids=["text", "list", "table"]
-)
-def test_a_changed_file_of_an_option_is_a_changed_conversion(tmp_path: Path, value: Callable[[Path], Any]) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text("0")
-    cells = cells_of({"models": [{"source": "one.pt", "recipe": value(recipe)}]}, "s.toml")
-    for text, runs in (("0", 1), ("0", 1), ("1", 2)):
-        recipe.write_text(text)
-        run_sweep(request(tmp_path, cells=cells))
-        assert starts(tmp_path) == {"one": runs}
 
 
 def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+import pytest
 
 from adaptrt.pipeline.verification.sample_run import exercise_of
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.report import Report
-from adaptrt.specs import DecoderSpec, InputSpec, ModelSpec, OutputSpec
+from adaptrt.specs import DecoderSpec, Dim, InputSpec, ModelSpec, OutputSpec
 from adaptrt.specs.precisions import FP32, precision_named
 from adaptrt.verify.exercise import variation
 
@@ -35,6 +37,20 @@ def test_constant_scores_beside_moving_boxes() -> None:
     moving = [rng.random((1, 2, 50)) for _ in range(3)]
     assert ratio(*(np.concatenate([box, np.full((1, 2, 50), 0.25)], 1) for box in boxes)) == 0
     assert ratio(*(np.concatenate(pair, 1) for pair in zip(boxes, moving, strict=True))) > 1000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_an_output_without_rows_varies_among_samples_only(dtype: Any) -> None:
+    batch = ModelSpec((InputSpec("i", ((Dim(1, 2, 4, "batch"), Dim.fixed(3)),)),), outputs=(OutputSpec("x"),))
+    inputs = {"i": np.zeros((1, 3), np.float32)}
+
+    def ratio_of(*arrays: Any) -> float:
+        samples = [Sample(inputs, {"x": np.array(array, dtype)}) for array in arrays]
+        return exercise_of(samples, batch)[0].ratio
+
+    assert ratio_of([1, 5, 2], [1, 5, 2]) == 0
+    assert ratio_of([1, 5, 2], [1, 5, 3]) > 1000
+    assert ratio_of([1, 5, 2], [1, 5]) > 1000, "as many numbers as the values decide"
 
 
 def test_whole_numbers_survive_json() -> None:

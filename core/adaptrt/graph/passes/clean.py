@@ -36,26 +36,35 @@ def _should_fold(node: ir.Node) -> bool | None:
 
 def drop_redundant(model: ir.Model) -> None:
     """Merge equal initializers and equal expressions; drop identities, dead nodes, unused opsets."""
-    with _outputs_of_branches_kept(model):
+    with _needed_identities_kept(model):
         common.IdentityEliminationPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
+    declared = {value.name: (value.type, value.shape) for value in model.graph.outputs}
     common.CommonSubexpressionEliminationPass()(model)
+    for (
+        value
+    ) in model.graph.outputs:  # an equal value inside the graph became the output, of which exporters write no type
+        of_type, shape = declared[value.name]
+        value.type, value.shape = value.type or of_type, value.shape or shape
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
 
 
 @contextmanager
-def _outputs_of_branches_kept(model: ir.Model) -> Iterator[None]:
-    """Hides an Identity by which a branch (of an If) gives something from outside: the output has to be made inside."""
+def _needed_identities_kept(model: ir.Model) -> Iterator[None]:
+    """Hides identities without which an output would be missing: those by which a branch (of an If) gives something from outside,
+    since the output has to be made inside, and those of a value that has the name of another output already."""
     hidden = []
+    named: set[ir.Value] = set()
     for node in model.graph.all_nodes():
-        if node.op_type != "Identity" or node.domain or not node.outputs[0].is_graph_output() or node.inputs[0] is None:
+        if not _is_identity(node) or not node.outputs[0].is_graph_output() or node.inputs[0] is None:
             continue
-        maker = node.inputs[0].producer()
-        if maker is None or maker.graph is not node.graph:
+        maker, origin = node.inputs[0].producer(), _origin(node.inputs[0])
+        if maker is None or maker.graph is not node.graph or origin.is_graph_output() or origin in named:
             hidden.append(node)
+        named.add(origin)
     for node in hidden:
         node.domain = "adaptrt.hidden"
     try:
@@ -63,6 +72,17 @@ def _outputs_of_branches_kept(model: ir.Model) -> Iterator[None]:
     finally:
         for node in hidden:
             node.domain = ""
+
+
+def _is_identity(node: ir.Node | None) -> bool:
+    return node is not None and node.op_type == "Identity" and not node.domain
+
+
+def _origin(value: ir.Value) -> ir.Value:
+    """What a chain of identities starts from."""
+    while (maker := value.producer()) is not None and _is_identity(maker) and maker.inputs[0] is not None:
+        value = maker.inputs[0]
+    return value
 
 
 def make_gathers_positive(model: ir.Model) -> None:

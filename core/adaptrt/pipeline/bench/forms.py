@@ -17,6 +17,7 @@ from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
 from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
 from adaptrt.pipeline.bench.shapes import require_known, spec_at
+from adaptrt.pipeline.beside import is_replaced
 from adaptrt.pipeline.load import Model, load
 from adaptrt.specs.backend_parts import KnowsOrigin, ReplaysGraphs
 from adaptrt.specs.backends import Backend, fitting_options, runs_onnx
@@ -221,4 +222,8 @@ def _counted_from(path: Path, backend: Backend) -> tuple[Path | None, str]:
     if origin is None:
         return None, "unknown: what the file was built from is not recorded"
     found = path.with_name(Path(origin.onnx).name)
-    return (found, found.name) if found.is_file() else (None, f"unknown: {found.name} is not beside the file")
+    if not found.is_file():
+        return None, f"unknown: {found.name} is not beside the file"
+    if is_replaced(found, origin):
+        return None, f"unknown: {found.name} is not identical to the file that {path.name} was built from"
+    return found, found.name

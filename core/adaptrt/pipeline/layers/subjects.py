@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.backends.choice import default_target, target_for
 from adaptrt.errors import ModelError, UsageError
 from adaptrt.onnxfile.files import OnnxFiles
-from adaptrt.onnxfile.hashing import onnx_sha256
+from adaptrt.pipeline.beside import is_replaced, report_of
 from adaptrt.specs import BuildOptions, ModelSpec, OutputSpec, Precision, precision_named
 from adaptrt.specs.backend_parts import BuildOrigin, KnowsOrigin
 from adaptrt.specs.backends import Backend, BackendRequest, OpenOptions, fitting_options, onnx_backend, runs_onnx
@@ -321,7 +321,7 @@ def open_file(
         )
     inside = OnnxSubject(source, replace(options, device=None), workdir, files)
     built = BuiltSubject(path, backend, inside, origin, options, workdir)
-    if onnx is None and origin.onnx_sha256 and onnx_sha256(source, files) != origin.onnx_sha256:
+    if onnx is None and is_replaced(source, origin, files):
         # not an error: an option of a build may have changed the file first
         built.doubt = (
             f"{source.name} is not identical to the file that {path.name} was built from: it may be another model "
@@ -334,8 +334,6 @@ def origin_of(path: Path, backend: Backend, precision: str | None, onnx: Path | 
     """What a file was built from: what its backend recorded, else the report beside it, else an ONNX file of its name."""
     found = backend.origin_of(path) if isinstance(backend, KnowsOrigin) else None
     if found is None:
-        from adaptrt.pipeline.beside import report_of
-
         report = report_of(path)
         records = report.files if report is not None else {}
         record = records.get("reduced") or records.get("onnx")

@@ -49,6 +49,20 @@ class ReferenceRun(SampleRun):
             self.job.report.findings.append(_input_written(name))
         return spec
 
+    def note_state_that_is_read(self, written: Sequence[str]) -> None:
+        """Of the state that was ``written`` since the model was loaded, note what depends on values and decides the outputs. What
+        differs after the same inputs is noted already."""
+        from adaptrt.export.state_reads import state_that_outputs_read
+
+        if self.job.request.verify == "none":
+            return
+        if any(finding.rule == "state-written" for finding in self.job.report.findings):
+            return
+        samples = [sample.inputs for sample in self.job.samples]
+        parts = state_that_outputs_read(self.model, written, self.runner.run, samples)
+        if parts:
+            self.job.report.findings.append(_state_read(parts))
+
     def inputs(self, spec: ModelSpec, sizes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, NDArray[Any]]:
         tensors = self.job.hooks.example_inputs(self.job.ctx, spec, sizes, seed)
         return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
@@ -162,6 +176,17 @@ def _state_written(parts: Sequence[str]) -> Finding:
         count=len(parts),
         message=f"forward() modifies {listed(parts)} on every call: if the outputs depend on that, the file keeps "
         "the value from the export",
+        advice="remove the state from forward(), or make it an input and an output",
+    )
+
+
+def _state_read(parts: Sequence[str]) -> Finding:
+    return Finding(
+        rule="state-written",
+        severity="warning",
+        operator="",
+        count=len(parts),
+        message=f"the outputs depend on {listed(parts)}, which forward() modifies: the file keeps the value from the export",
         advice="remove the state from forward(), or make it an input and an output",
     )
 

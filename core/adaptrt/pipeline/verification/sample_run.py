@@ -140,7 +140,22 @@ def exercise_of(samples: Sequence[Sample], spec: ModelSpec, precision: Precision
 
     if is_selected(spec):  # nms_converged is a status, not a result: images with 0 are ignored
         spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name != CONVERGED))
-    references = [sample.reference for sample in samples]
+    references, whole = [sample.reference for sample in samples], _without_rows(samples, spec)
     compared = precision.reduced and not is_judged_by_metric(precision, spec)
-    reduced = variation(references, spec, precision) if compared else {}
-    return [Exercise(name, ratio, reduced.get(name)) for name, ratio in variation(references, spec, FP32).items()]
+    reduced = variation(references, spec, precision, whole) if compared else {}
+    found = variation(references, spec, FP32, whole)
+    return [Exercise(name, ratio, reduced.get(name)) for name, ratio in found.items()]
+
+
+def _without_rows(samples: Sequence[Sample], spec: ModelSpec) -> set[str]:
+    """The outputs without a row for each sample whose shape follows from the inputs' shapes, not from their values."""
+    from adaptrt.verify.batch_invariance import outputs_without_batch
+
+    given = [sample for sample in samples if sample.inputs]
+    names = outputs_without_batch([sample.inputs for sample in given], [sample.reference for sample in given], spec)
+    shapes = [tuple(sample.shapes.values()) for sample in given]
+    return {
+        name
+        for name in names
+        if len({*zip(shapes, (sample.reference[name].shape for sample in given), strict=True)}) == len({*shapes})
+    }

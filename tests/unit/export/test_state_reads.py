@@ -1,0 +1,110 @@
+"""State that a model keeps from other inputs: found where it decides the outputs, and left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="models are torch's")
+
+from torch import nn  # noqa: E402
+
+from adaptrt.export.eager import EagerRunner  # noqa: E402
+from adaptrt.export.state import changed, fingerprint, written_parts  # noqa: E402
+from adaptrt.export.state_reads import state_that_outputs_read  # noqa: E402
+
+
+class Keeps(nn.Module):
+    """``forward`` is a function of it and ``x``."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("largest", torch.tensor(0.0))
+        self.last: Any = None
+        self.cache: dict[int, Any] = {}
+        self.held = SimpleNamespace(mean=torch.tensor(0.0), calls=[])
+
+    def forward(self, x: Any) -> Any:
+        return self.function(self, x)
+
+
+def running_maximum(net: Any, x: Any) -> Any:
+    net.largest.copy_(torch.maximum(net.largest, x.max()))
+    return torch.where(net.largest > 100, -x, x)
+
+
+def last_value(net: Any, x: Any) -> Any:
+    y = x if net.last is None else torch.where(net.last > 100, -x, x)
+    net.last = x.max()
+    return y
+
+
+def last_number_in_an_object(net: Any, x: Any) -> Any:
+    y = torch.where(net.held.mean > 100, -x, x)
+    net.held.mean = x.mean()
+    return y
+
+
+def last_of_a_list(net: Any, x: Any) -> Any:
+    y = -x if net.held.calls and net.held.calls[0] > 100 else x
+    net.held.calls[:] = [float(x.max())]
+    return y
+
+
+def keeps_features(net: Any, x: Any) -> Any:
+    net.last = {"features": [net.linear(x)]}
+    net.held.mean = net.last["features"][0].mean()
+    return net.last["features"][0] * 2
+
+
+def keeps_by_shape(net: Any, x: Any) -> Any:
+    if x.shape[0] not in net.cache:
+        net.cache[x.shape[0]] = torch.arange(3.0)
+    return x + net.cache[x.shape[0]]
+
+
+def found_in(net: nn.Module) -> list[str]:
+    loaded, runner = fingerprint(net), EagerRunner(net)
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.random((rows, 3)).astype(np.float32)} for rows in (1, 1, 2)]
+    for inputs in samples:
+        runner.run(inputs)
+    before = fingerprint(net)
+    found = state_that_outputs_read(net, written_parts(changed(loaded, before)), runner.run, samples)
+    assert changed(before, fingerprint(net)) == []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "part"),
+    [
+        (running_maximum, "buffer `largest`"),
+        (last_value, "attribute `last`"),
+        (last_number_in_an_object, "object `held`"),
+        (last_of_a_list, "object `held`"),
+    ],
+)
+def test_state_of_other_inputs_that_outputs_depend_on(function: Any, part: str) -> None:
+    assert found_in(Keeps(function).eval()) == [part]
+    inside = nn.Sequential(nn.Identity(), Keeps(function)).eval()
+    assert found_in(inside) == [part.replace(" `", " `1.")]
+
+
+@pytest.mark.parametrize("function", [keeps_features, keeps_by_shape, lambda net, x: net.linear(x)])
+def test_features_for_someone_else_and_caches_by_shape(function: Any) -> None:
+    assert found_in(Keeps(function).eval()) == []
+
+
+def test_values_that_the_model_does_not_take() -> None:
+    def strict(net: Any, x: Any) -> Any:
+        if x.max() > 1:
+            raise ValueError("pixels are between 0 and 1")
+        return last_value(net, x)
+
+    assert found_in(Keeps(strict).eval()) == ["attribute `last`"]

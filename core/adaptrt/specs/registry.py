@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adaptrt.errors import DependencyError, PluginError, UsageError, did_you_mean
 from adaptrt.specs.installed import declaring_distributions, install_target
+from adaptrt.specs.registered import members, missing_members, wrong_member
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -123,6 +124,9 @@ class Registry(Generic[T]):
         kind, article = self._type.__name__, "an" if self._type.__name__[0] in "AEIOU" else "a"
         if isinstance(found, type) or not isinstance(found, self._type):
             given = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
+            lacking = [] if isinstance(found, type) else missing_members(found, self._type)
+            if 0 < len(lacking) < len(members(self._type)):  # else it is another kind of object
+                given += f", which lacks {', '.join(lacking)}"
             raise PluginError(
                 f"{point.value} of {distribution} is not {article} {kind}: it is {given}.",
                 hint=f"An entry point in {self.group} names an instance of {self._type.__module__}.{kind}.",
@@ -132,6 +136,12 @@ class Registry(Generic[T]):
                 f"{point.value} of {distribution} is not {article} {kind} with the name {name!r}: "
                 f"its name is {getattr(found, 'name', None)!r}.",
                 hint=f"Use the same name in the entry point and in the {kind}.",
+            )
+        wrong = wrong_member(found, self._type) if distribution != _CORE else None
+        if wrong:
+            raise PluginError(
+                f"{point.value} of {distribution} cannot be used: {wrong}",
+                hint=f"See {self._type.__module__}.{kind}.",
             )
         return found
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CORE = "adaptrt"
+# groups that are read, besides those of the registries
+_OTHER_GROUPS = ("adaptrt.adapters", "adaptrt.extensions", "adaptrt.recognizers")
 # names of this project's extensions by group, for whom has not installed them
 _EXTENSIONS = {
     ("adaptrt.backends", "openvino"): "adaptrt-openvino",
@@ -105,7 +107,7 @@ class Registry(Generic[T]):
         if not claims:
             raise UsageError(
                 f"Unknown {self.kind} {name!r}.",
-                hint=self.install_hint(name) or did_you_mean(name, self.names()),
+                hint=self.install_hint(name) or " ".join([did_you_mean(name, self.names()), *unread_groups(name)]),
             )
         if len(claims) > 1:
             other = next(claim for claim in sorted(claims) if claim != "adaptrt")
@@ -147,6 +149,23 @@ class Registry(Generic[T]):
 
 
 _registries: list[Registry[Any]] = []
+
+
+def unread_groups(name: str | None = None) -> list[str]:
+    """A sentence for each entry-point group ``adaptrt.*`` that an installed distribution declares and adaptrt does not have.
+
+    ``name``: only groups with this name. Groups of core's metadata are known: some of them are read without a registry.
+    """
+    known = {*_OTHER_GROUPS, *_declared_by_core(), *(one.group for one in _registries)}
+    return [
+        f"{distribution} declares {point!r} in the entry-point group {group!r}, which does not exist: "
+        f"{did_you_mean(group, sorted(known))}"
+        for group, points in _declared().items()
+        if group.startswith("adaptrt.") and group not in known
+        for point, claims in points.items()
+        if name in (None, point)
+        for distribution in claims
+    ]
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from adaptrt.errors import PluginError
 from adaptrt.specs.backends import BACKENDS
 from adaptrt.specs.tasks import TASKS
 
-BACKEND = '''
+BACKEND = """
 class MyBackend:
     name = "mine"
     title = "Mine"
@@ -24,8 +24,8 @@ class MyBackend:
     def open(self, path, options): return None
     def describe(self, path): return None
 OBJECT = MyBackend()
-'''
-TASK = '''
+"""
+TASK = """
 from dataclasses import dataclass
 from adaptrt.specs.tasks import Task
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PointTask(Task):
     def read_record(self, record): return None
     def malformed(self, prediction, spec, size=None): return None
 OBJECT = PointTask()
-'''
+"""
 
 
 @pytest.mark.parametrize(

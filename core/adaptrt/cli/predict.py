@@ -172,7 +172,7 @@ def predict(
     )
     from adaptrt.errors import ImageError, UsageError
     from adaptrt.sources.find import readable_images
-    from adaptrt.specs.executors import no_result
+    from adaptrt.specs.executors import image_results, no_result
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
     require_formats(Path(model), [name for name in formats if name != "video"])
@@ -214,7 +214,7 @@ def predict(
 
     def results() -> Generator[ImageResult, None, None]:
         """Compute each result with standard output redirected, so that the executor and its libraries cannot print there."""
-        found = chosen.run(Path(model), [target.path for target in targets], options)
+        found = image_results(chosen, Path(model), [target.path for target in targets], options)
         left = len(targets)
         while True:
             with redirect_stdout_to_stderr(verbose):

@@ -72,6 +72,8 @@ def guarded(
     except Exception as found:
         reason = found.message if isinstance(found, AdaptrtError) else f"{type(found).__name__}: {found}"
         link.status, link.reason = "failed", reason
+        if isinstance(found, PluginError):  # a mistake, not a difference
+            raise
         hint = found.hint if isinstance(found, VerificationError) else None
         if cause is None and link.number == 1 and not isinstance(found, AdaptrtError):
             hint = f"{raised_in_patched(found)} Use --debug to show the full traceback.".lstrip()

@@ -97,6 +97,13 @@ def test_what_does_not_run_fails_its_link() -> None:
         raise KeyboardInterrupt
 
 
+def test_a_mistake_in_a_plugin_is_not_a_difference() -> None:
+    opened = link(4)
+    with pytest.raises(PluginError, match="^Backend 'mine' must return"), guarded(opened):
+        raise PluginError("Backend 'mine' must return a runner.")
+    assert (opened.status, opened.reason) == ("failed", "Backend 'mine' must return a runner.")
+
+
 def test_passes_of_plugins_are_named_first() -> None:
     core, mine = (
         PassRecord(name, "r", plugin, 2, 1, 0.0)

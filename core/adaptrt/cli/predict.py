@@ -51,7 +51,9 @@ class _Predict(Command):
         from adaptrt.specs.executors import EXECUTORS
 
         named = _executor_in(arguments(ctx))
-        with formatter.section(f"Executor {named}" if named else "Executors (--executor NAME --help describes one)"):
+        with formatter.section(
+            f"Executor {named}" if named else "Executors and their packages (--executor NAME --help describes one)"
+        ):
             if named:
                 formatter.write_dl(_description_of(named))
             else:

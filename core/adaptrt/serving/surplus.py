@@ -1,4 +1,4 @@
-"""Connections beyond the limit, and request bodies that nobody reads: their clients still see an answer.
+"""Connections beyond the limit, and request bodies that are not read: their clients still see an answer.
 
 A connection that is closed with unread data is reset, and its client may get an error instead of the answer.
 """

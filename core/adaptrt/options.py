@@ -6,6 +6,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any, TypeVar
 
 from adaptrt.errors import SettingsError, UsageError, did_you_mean
@@ -150,6 +151,11 @@ def _scalar(value: Any) -> Any:
 
 
 def _spelled(wanted: Any) -> str:
+    arguments = typing.get_args(wanted)
+    if typing.get_origin(wanted) is typing.Literal:
+        return " or ".join(map(str, arguments)) if len(arguments) < 3 else f"one of {', '.join(map(str, arguments))}"
+    if any(typing.get_origin(one) is typing.Literal for one in arguments):
+        return ", or ".join(_spelled(one) for one in arguments if one is not NoneType)
     return wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
 
 

@@ -179,4 +179,5 @@ def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform
         scale=options.scale,
         mean=options.mean,
         std=options.std,
+        crop_fraction=options.crop_fraction,
     )

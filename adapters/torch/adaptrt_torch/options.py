@@ -20,8 +20,8 @@ class TorchOptions(LabelOptions):
     - ``prefix``: prefix of the network in ``--weights``, if the file contains it more than once: ``--set prefix=generator``
     - ``image``: the image input, or ``none``; default: the only input, if it has four axes and three channels
       (an input that is named here may have any number of channels, for grayscale or multispectral images)
-    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: preprocessing of
-      images, see ImageTransform
+    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``, ``crop_fraction``:
+      preprocessing of images, see ImageTransform
     - ``decoder``: decoder of the outputs
     - ``labels``: a text file with one class name per line, or a JSON list
     """
@@ -43,4 +43,5 @@ class TorchOptions(LabelOptions):
     colors: Literal["rgb", "bgr"] = "rgb"
     library: Literal["cv2", "pil", "torch"] = "cv2"
     interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"
+    crop_fraction: float = 1.0
     decoder: str = "raw"

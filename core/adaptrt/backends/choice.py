@@ -9,6 +9,7 @@ from pathlib import Path
 from adaptrt.errors import UsageError
 from adaptrt.request import Request
 from adaptrt.specs import Precision, Target, precision_named
+from adaptrt.specs.backend_calls import expression_of
 from adaptrt.specs.backends import (
     BACKENDS,
     Backend,
@@ -119,7 +120,7 @@ def deciding_backends(request: Request) -> list[Backend]:
 def expressions(request: Request, precision: Precision | None = None) -> dict[str, Expression]:
     """How each backend that decides computes in the precision, by the backend's name."""
     precision, graph = precision or precision_named(request.precision), target_of(request)
-    return {one.name: one.express(precision, target_for(one, graph)) for one in deciding_backends(request)}
+    return {one.name: expression_of(one, precision, target_for(one, graph)) for one in deciding_backends(request)}
 
 
 def wants_reduced_graph(request: Request, precision: Precision | None = None) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from adaptrt.batch.manifest import manifest_of, open_job, options_of
 from adaptrt.batch.parts import FORMATS, Part, Row, find_parts, require_format, write_part
@@ -16,7 +15,7 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.output import output_error
 from adaptrt.quantities import counted
 from adaptrt.specs import task_named
-from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult, no_result
+from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult, image_results, no_result
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.folder_lock import only_process
 
@@ -150,8 +149,7 @@ class _Job:
         request = self._request
         paths = [request.sources[position] for position in pending]
         position_of = dict(zip(paths, pending, strict=True))
-        results: Any = request.executor.run(request.model, paths, request.options)
-        with closing(results):
+        with closing(image_results(request.executor, request.model, paths, request.options)) as results:
             for result in results:
                 yield position_of[result.path], row_of(result)
 

@@ -11,6 +11,7 @@ from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec, Precision, precision_named
+from adaptrt.specs.backend_calls import build_file
 from adaptrt.specs.backends import Backend, BackendRequest, Built
 
 
@@ -100,7 +101,8 @@ def build_engine(
     target = target_for(backend, target_of(request))
     if backend.unavailable(target, request.build.device) is not None:
         return None
-    built = backend.build(
+    built = build_file(
+        backend,
         BackendRequest(
             onnx_path=onnx_path,
             output=ctx.workdir / f"model{backend.suffixes[0]}",
@@ -117,7 +119,7 @@ def build_engine(
             progress=ctx.progress,
             warn=ctx.warn,
             detail=ctx.tell,
-        )
+        ),
     )
     ctx.notes.extend(built.notes)
     return built

@@ -27,6 +27,7 @@ EXAMPLES = (
 def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int, quiet: bool, as_json: bool) -> None:
     """List the adapters: which ones can convert models, and what is missing for the others."""
     from adaptrt.errors import PluginError
+    from adaptrt.specs.registry import unread_groups
 
     rows = installed_adapters(check=check)
     missing = _not_installed(rows) if everything else []
@@ -36,6 +37,8 @@ def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int,
         echo_json({"installed": rows, "available": missing} if everything else {"installed": rows})
     elif not quiet:
         _show(rows, missing, hint_at_catalog=not everything, verbose=bool(verbose))
+    for warning in unread_groups():
+        echo(f"Warning: {warning}", err=True)
     if check and any(row["problems"] for row in rows):
         ctx.exit(PluginError.exit_code)
 

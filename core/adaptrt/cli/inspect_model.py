@@ -140,10 +140,11 @@ def _rows(drawing: Drawing) -> list[dict[str, Any]]:
 
 def describe(path: Path, *, graph: bool = False) -> Description:
     """The backend's description of a file; a ``ModelError`` says what to do with a file that cannot be read."""
+    from adaptrt.specs.backend_calls import describe_file
     from adaptrt.store.model_files import require_backend, require_model_file
 
     require_model_file(path)
-    description = require_backend(path).describe(path)
+    description = describe_file(require_backend(path), path)
     if not graph:
         description.nodes = []
     return description

@@ -51,7 +51,9 @@ class _Predict(Command):
         from adaptrt.specs.executors import EXECUTORS
 
         named = _executor_in(arguments(ctx))
-        with formatter.section(f"Executor {named}" if named else "Executors (--executor NAME --help describes one)"):
+        with formatter.section(
+            f"Executor {named}" if named else "Executors and their packages (--executor NAME --help describes one)"
+        ):
             if named:
                 formatter.write_dl(_description_of(named))
             else:
@@ -174,7 +176,7 @@ def predict(
     )
     from adaptrt.errors import ImageError, UsageError
     from adaptrt.sources.find import readable_images, warn_of_skipped
-    from adaptrt.specs.executors import no_result
+    from adaptrt.specs.executors import image_results, no_result
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
     require_formats(Path(model), [name for name in formats if name != "video"])
@@ -217,7 +219,7 @@ def predict(
 
     def results() -> Generator[ImageResult, None, None]:
         """Compute each result with standard output redirected, so that the executor and its libraries cannot print there."""
-        found = chosen.run(Path(model), [target.path for target in targets], options)
+        found = image_results(chosen, Path(model), [target.path for target in targets], options)
         left = len(targets)
         while True:
             with redirect_stdout_to_stderr(verbose):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import ImageTransform, ModelSpec
 
 SOURCES = Path(__file__).parent / "cpp"
-DECODERS = ("yolo", "boxes", "classify")
+DECODERS = ("yolo", "yolo_anchor", "boxes", "classify")
 NOT_RUN = (
     "the example was compiled and its decoders were run by adaptrt's tests, without TensorRT: test it on your device"
 )

@@ -11,6 +11,7 @@ from adaptrt.errors import DependencyError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.request import Request
 from adaptrt.specs import Precision
+from adaptrt.specs.backend_calls import expression_of, open_runner
 from adaptrt.specs.backends import Backend, Built, OpenOptions, build_options_of, onnx_backend
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
         allow_host_code=True,
         optimize=artifact.optimize,
     )
-    return artifact.backend.open(artifact.path, options)
+    return open_runner(artifact.backend, artifact.path, options)
 
 
 class Runners:
@@ -87,7 +88,7 @@ class Runners:
 
 def runs_as_it_is(artifact: Artifact, request: Request) -> bool:
     """Whether the backend of a graph computes in its precision."""
-    return artifact.backend.express(artifact.precision, target_of(request)).runs
+    return expression_of(artifact.backend, artifact.precision, target_of(request)).runs
 
 
 def emulated(artifact: Artifact, workdir: Path, files: OnnxFiles) -> Artifact:

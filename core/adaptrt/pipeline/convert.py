@@ -33,6 +33,7 @@ from adaptrt.quantities import counted
 from adaptrt.report import Report
 from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.backend_calls import expression_of
 from adaptrt.specs.backend_parts import KeepsManifest
 from adaptrt.specs.precisions import FP32
 
@@ -180,7 +181,7 @@ class ConversionJob:
             if path is None or not one.builds or not isinstance(one.backend, KeepsManifest):
                 continue
             target = target_for(one.backend, target_of(self.job.request))
-            takes_reduced = one.backend.express(self.job.precision, target).graph and reduced in self.job.files
+            takes_reduced = expression_of(one.backend, self.job.precision, target).graph and reduced in self.job.files
             one.backend.complete_manifest(path, reduced.name if takes_reduced else float32, float32, self.job.report)
             manifest = self.job.destination.path(f"{suffix}.json")
             if manifest in self.job.files:

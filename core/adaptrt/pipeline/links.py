@@ -72,9 +72,13 @@ def guarded(
     except Exception as found:
         reason = found.message if isinstance(found, AdaptrtError) else f"{type(found).__name__}: {found}"
         link.status, link.reason = "failed", reason
+        if isinstance(found, PluginError):  # a mistake, not a difference
+            raise
         hint = found.hint if isinstance(found, VerificationError) else None
         if cause is None and link.number == 1 and not isinstance(found, AdaptrtError):
             hint = f"{raised_in_patched(found)} Use --debug to show the full traceback.".lstrip()
+        elif cause is None and link.number == 4 and not isinstance(found, AdaptrtError):
+            hint = f"{raised_at(found)} {_RUNNER} Use --debug to show the full traceback.".lstrip()
         raise error(
             f"Link {link.number} ({link.name}) fails: {reason}", hint=hint or cause or _HINTS[link.number]
         ) from found
@@ -92,6 +96,7 @@ def raised_in_patched(error: Exception) -> str:
 
 
 OTHER_EXPORTER = "the other --exporter, "
+_RUNNER = "run() of a backend's runner takes and returns arrays by name."
 _HINTS = {
     0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalization or decoding.",
     1: "A patch changes the result. Find it with --debug and --verify full, or disable the adapter's patches.",

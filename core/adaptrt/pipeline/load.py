@@ -23,6 +23,7 @@ from adaptrt.pipeline.python_words import say_in_python
 from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
+from adaptrt.specs.backend_calls import open_runner
 from adaptrt.specs.backend_parts import KeepsManifest
 from adaptrt.specs.backends import Backend, OpenOptions
 from adaptrt.specs.runners import FileRunner, Runner, is_on_device
@@ -241,7 +242,7 @@ def load(
     require_libraries("--plugin-lib", options.plugin_libs)
     require_libraries("--ort-custom-ops", options.custom_ops)
     backend = require_backend(path)
-    runner = backend.open(path, options)
+    runner = open_runner(backend, path, options)
     try:
         if options.gpu_jpeg and not hasattr(runner, "decoded"):
             raise UsageError(

@@ -19,6 +19,7 @@ from adaptrt.errors import BuildError, DependencyError, ModelError, UsageError, 
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import BuildRequest, Request
 from adaptrt.specs import Target, precision_named
+from adaptrt.specs.backend_calls import expression_of
 from adaptrt.specs.backend_parts import ChecksRuntime, TakesOptions
 from adaptrt.specs.backends import BACKENDS, Backend, all_targets, build_options_of, word_of
 from adaptrt.specs.build import FLAGS
@@ -98,9 +99,9 @@ def require_calibration(request: Request, quantizers: Sequence[str]) -> None:
 def require_supported(request: Request, backend: Backend, target: Target) -> None:
     """Reject a precision or build option that this backend does not support for this target."""
     precision = precision_named(request.precision)
-    unsupported = backend.express(precision, target).unsupported
+    unsupported = expression_of(backend, precision, target).unsupported
     if unsupported:
-        able = [one.name for one in PRECISIONS.all() if not backend.express(one, target).unsupported]
+        able = [one.name for one in PRECISIONS.all() if not expression_of(backend, one, target).unsupported]
         raise UsageError(
             f"--precision {precision.name}: {unsupported}.",
             hint=f"{target.title} supports {', '.join(able)}. Choose one of them, or another --target.",

@@ -12,7 +12,7 @@ from adaptrt.builtins import DEFAULTS
 from adaptrt.plugins.recorder import HookCall
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import FILE_NAME, Settings, read_settings, user_settings_path
-from adaptrt.specs.registry import skipped_plugins
+from adaptrt.specs.registry import skipped_plugins, unread_groups
 
 _listener: ContextVar[Callable[[HookCall], None] | None] = ContextVar("listener", default=None)
 
@@ -35,7 +35,7 @@ def open_session(adapter: str | None, plugins_file: Path | None = None) -> tuple
         path = user_settings_path()
         settings = read_settings(path)
     session.add_extensions(settings, path)
-    session.warnings.extend(skipped_plugins())
+    session.warnings.extend([*skipped_plugins(), *unread_groups()])
     return session, settings
 
 

@@ -133,6 +133,8 @@ class Hooks:
                 f"whose image is assigned to {spec.image.input!r}, which is not an input.",
                 f"Set ImageTransform(input=...) to one of {', '.join(names)}.",
             )
+        if spec.image is not None and spec.image.implausible:
+            ctx.warn(spec.image.implausible)
         return spec
 
     def example_inputs(

@@ -21,6 +21,7 @@ from adaptrt.plugins.marks import requires_calib
 from adaptrt.plugins.mistakes import import_place, signature_problem, unmarked_hooks
 from adaptrt.plugins.recorder import HookCall, Recorder
 from adaptrt.specs.installed import install_target
+from adaptrt.specs.registry import unread_groups
 
 if TYPE_CHECKING:
     from adaptrt.plugins.settings import Settings
@@ -245,9 +246,8 @@ def _no_adapter(name: str, installed: Sequence[str]) -> PluginError:
         hint = f"Install it: pip install {install_target(entry.distribution)}"
         return PluginError(f"Adapter {name!r} is not installed.", hint=hint)
     hint = did_you_mean(name, installed) if installed else "No adapter is installed."
-    return PluginError(
-        f"Unknown adapter {name!r}.", hint=f"{hint} See: adaptrt adapters{'' if installed else ' --all'}"
-    )
+    hint = f"{hint} See: adaptrt adapters{'' if installed else ' --all'}"
+    return PluginError(f"Unknown adapter {name!r}.", hint="\n".join([hint, *unread_groups(name)]))
 
 
 def _load(candidate: Candidate) -> Any:

@@ -22,6 +22,7 @@ from adaptrt.quantities import file_size
 from adaptrt.serving.batching import Batcher, StoppingError
 from adaptrt.serving.metrics import CONTENT_TYPE, Metrics
 from adaptrt.serving.request_words import in_request, request_hint
+from adaptrt.serving.surplus import DRAINED, Surplus, linger
 from adaptrt.socket_deadline import DeadlineReader
 from adaptrt.specs import task_named
 from adaptrt.version import __version__
@@ -33,9 +34,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRACE = 8.0  # seconds that requests in progress have when the server stops; `docker stop` kills a container after 10
 _WITH_CURL = "With curl: --data-binary @image.jpg"
 _CHUNK = 1 << 16
-_DRAINED = 1 << 30  # bytes of a rejected body that are read and discarded, so that its sender sees the answer
 _DIGITS = 20  # of a size; Python refuses to read thousands
-_BUSY = json_text({"error": {"message": "Too many connections.", "hint": "Send the request again later."}}).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +71,7 @@ class PredictionServer(ThreadingHTTPServer):
         self.metrics = Metrics({"version": __version__, "model": model.path.name, "task": model.spec.task})
         self.stopping = False
         self._connections = threading.BoundedSemaphore(options.max_connections)
+        self._surplus = Surplus(self._connections, options.log)
         self.decoding = threading.BoundedSemaphore(2 * options.max_batch)  # decoded images in memory
         self._active = 0
         self._idle = threading.Condition()
@@ -141,14 +141,12 @@ class PredictionServer(ThreadingHTTPServer):
                 self._connections.release()
                 raise
             return
-        self.metrics.answered(HTTPStatus.SERVICE_UNAVAILABLE)
-        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {len(_BUSY)}\r\n"
-        try:
-            request.settimeout(1.0)
-            request.sendall(f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + _BUSY)
-        except OSError as error:  # the client is gone
-            self.options.log(f"{client_address[0]}: {error}")
-        self.shutdown_request(request)
+
+        def close() -> None:
+            self.metrics.answered(HTTPStatus.SERVICE_UNAVAILABLE)
+            self.shutdown_request(request)
+
+        self._surplus.handle(request, lambda: self.process_request_thread(request, client_address), close)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -285,6 +283,10 @@ class _Handler(BaseHTTPRequestHandler):
         except StoppingError as error:
             raise _rejected(HTTPStatus.SERVICE_UNAVAILABLE, error) from error
         except (ImageError, UsageError) as error:
+            if isinstance(error, ImageError) and self.headers.get_content_subtype() == "json":
+                raise _RejectedError(
+                    HTTPStatus.BAD_REQUEST, "The body must be the image file itself, not JSON.", _WITH_CURL
+                ) from error
             raise _rejected(HTTPStatus.BAD_REQUEST, error) from error
         except Exception as error:
             server.options.log(f"error: {error}")
@@ -314,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
         limit = self.server.options.max_body
         if size > limit:
             with suppress(_RejectedError):  # it did not arrive in time
-                self._read(min(size, _DRAINED), keep=False)
+                self._read(min(size, DRAINED), keep=False)
             raise _RejectedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The body is larger than {file_size(limit)}.",
@@ -359,6 +361,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+        if status >= HTTPStatus.BAD_REQUEST:
+            linger(self.connection)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         status = code.value if isinstance(code, HTTPStatus) else code

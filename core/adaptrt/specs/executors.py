@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -153,6 +154,35 @@ def command_results(
             yield result
     if left:
         raise no_result(executor, len(left), "commands", hint="Run the same command again: those that ended are kept.")
+
+
+def image_results(
+    executor: Executor, model: Path, sources: Sequence[ImageFile], options: ExecutorOptions
+) -> Generator[ImageResult, None, None]:
+    """``Executor.run``, with a ``PluginError`` for what is not the result of one of the images."""
+    left = Counter(sources)
+    results: Any = executor.run(model, sources, options)
+    if not isinstance(results, Iterator):
+        raise _wrong_result(executor, "return an iterator of ImageResult", results)
+    with closing(results) if isinstance(results, Generator) else nullcontext():
+        for result in results:
+            if not isinstance(result, ImageResult):
+                raise _wrong_result(executor, "yield an ImageResult for each image", result)
+            if not left[result.path]:
+                raise _wrong_result(executor, "yield each path that it was given once", result.path)
+            if result.error is None and result.prediction is None:
+                raise _wrong_result(executor, "yield results with a prediction or an error", result)
+            left[result.path] -= 1
+            yield result
+
+
+def _wrong_result(executor: Executor, wanted: str, found: object) -> PluginError:
+    source = f" ({EXECUTORS.distribution(executor.name)})" if executor.name in EXECUTORS else ""
+    given = "nothing" if found is None else f"{type(found).__name__} {str(found)!r:.60}"
+    return PluginError(
+        f"The executor {executor.name!r}{source} must {wanted}; got {given}.",
+        hint="See adaptrt.specs.executors.ImageResult.",
+    )
 
 
 def no_result(executor: Executor | RunsCommands, count: int, what: str, *, hint: str) -> PluginError:

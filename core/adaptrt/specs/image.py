@@ -53,6 +53,18 @@ class ImageTransform:
         """Height, width and channels among the axes of the input."""
         return (-3, -2, -1) if self.embedded else (-2, -1, -3)
 
+    @property
+    def implausible(self) -> str:
+        """A sentence on a mean that no pixel can have, usually one of pixel values with the default scale; empty if there is none."""
+        low, high = sorted((0.0, 255 * self.scale))
+        wrong = next((mean for mean in self.mean if not low <= mean <= high), None)
+        if wrong is None:
+            return ""
+        return (
+            f"The mean {wrong:g} is outside the range of images, which is {low:g} to {high:g} after scale {self.scale:g}: "
+            "set scale to 1 if mean and std are in pixel values."
+        )
+
     def __post_init__(self) -> None:
         require_field_types(self)
         if self.stride < 1:

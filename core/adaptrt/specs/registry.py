@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adaptrt.errors import DependencyError, PluginError, UsageError, did_you_mean
 from adaptrt.specs.installed import declaring_distributions, install_target
+from adaptrt.specs.registered import members, missing_members, wrong_member
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CORE = "adaptrt"
+# groups that are read, besides those of the registries
+_OTHER_GROUPS = ("adaptrt.adapters", "adaptrt.extensions", "adaptrt.recognizers")
 # names of this project's extensions by group, for whom has not installed them
 _EXTENSIONS = {
     ("adaptrt.backends", "openvino"): "adaptrt-openvino",
@@ -105,7 +108,7 @@ class Registry(Generic[T]):
         if not claims:
             raise UsageError(
                 f"Unknown {self.kind} {name!r}.",
-                hint=self.install_hint(name) or did_you_mean(name, self.names()),
+                hint=self.install_hint(name) or " ".join([did_you_mean(name, self.names()), *unread_groups(name)]),
             )
         if len(claims) > 1:
             other = next(claim for claim in sorted(claims) if claim != "adaptrt")
@@ -124,6 +127,9 @@ class Registry(Generic[T]):
         kind, article = self._type.__name__, "an" if self._type.__name__[0] in "AEIOU" else "a"
         if isinstance(found, type) or not isinstance(found, self._type):
             given = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
+            lacking = [] if isinstance(found, type) else missing_members(found, self._type)
+            if 0 < len(lacking) < len(members(self._type)):  # else it is another kind of object
+                given += f", which lacks {', '.join(lacking)}"
             raise PluginError(
                 f"{point.value} of {distribution} is not {article} {kind}: it is {given}.",
                 hint=f"An entry point in {self.group} names an instance of {self._type.__module__}.{kind}.",
@@ -134,10 +140,33 @@ class Registry(Generic[T]):
                 f"its name is {getattr(found, 'name', None)!r}.",
                 hint=f"Use the same name in the entry point and in the {kind}.",
             )
+        wrong = wrong_member(found, self._type) if distribution != _CORE else None
+        if wrong:
+            raise PluginError(
+                f"{point.value} of {distribution} cannot be used: {wrong}",
+                hint=f"See {self._type.__module__}.{kind}.",
+            )
         return found
 
 
 _registries: list[Registry[Any]] = []
+
+
+def unread_groups(name: str | None = None) -> list[str]:
+    """A sentence for each entry-point group ``adaptrt.*`` that an installed distribution declares and adaptrt does not have.
+
+    ``name``: only groups with this name. Groups of core's metadata are known: some of them are read without a registry.
+    """
+    known = {*_OTHER_GROUPS, *_declared_by_core(), *(one.group for one in _registries)}
+    return [
+        f"{distribution} declares {point!r} in the entry-point group {group!r}, which does not exist: "
+        f"{did_you_mean(group, sorted(known))}"
+        for group, points in _declared().items()
+        if group.startswith("adaptrt.") and group not in known
+        for point, claims in points.items()
+        if name in (None, point)
+        for distribution in claims
+    ]
 
 
 @functools.cache

@@ -170,6 +170,8 @@ class Task(ABC, Generic[P]):
             value = getattr(cls, attribute, None)
             if not isinstance(value, kind):
                 raise TypeError(f"{cls.__name__}.{attribute} must be a {kind.__name__}; got {value!r:.60}.")
+        if cls.record is Task.record and cls.read_record is not Task.read_record:
+            raise TypeError(f"{cls.__name__} implements read_record, but not record")
         return super().__new__(cls)
 
     @abstractmethod

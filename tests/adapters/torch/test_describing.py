@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from adaptrt import Dim, ShapeError, UsageError
+from adaptrt.vision.transforms import transform_batch
 from adaptrt_torch.describing import describe
 from adaptrt_torch.loading import load
 
@@ -81,6 +84,22 @@ def test_an_image_goes_in_as_options_say(conversion: Make) -> None:
         spec_of(conversion("nets.py:Nested", ("batch.image=1x2", "batch.extra=1x2", "pair.0=1x2", "pair.1=1x2"))).image
         is None
     )
+
+
+def test_the_preprocessing_of_torchvision_in_the_how_to_guide(conversion: Make) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    options = {
+        "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        "resize": "crop", "crop_fraction": 0.875, "library": "pil",
+    }  # fmt: skip
+    spec = spec_of(conversion("nets.py:ImageArray", imgsz=(224, 224), options=options))
+    image = np.random.default_rng(0).integers(0, 256, (300, 411, 3), dtype=np.uint8)
+    ours, _ = transform_batch([image], spec)
+    theirs = transforms.Compose([
+        transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
+        transforms.Normalize(options["mean"], options["std"]),
+    ])(Image.fromarray(image))  # fmt: skip
+    np.testing.assert_allclose(ours[spec.image.input][0], theirs.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from adaptrt.backends.tensorrt.generations import default_target, generation_of
 from adaptrt.errors import UsageError
 from adaptrt.pipeline.output import destination_of
 from adaptrt.request import Request
-from adaptrt.specs.backends import BACKENDS, default_backends
+from adaptrt.specs.backends import BACKENDS, Expression, default_backends
 from adaptrt.specs.registry import Registry
 
 
@@ -29,7 +29,10 @@ class Single:
     def unavailable(self, target: Any, device: int = 0) -> None:
         return None
 
-    express = build = open = describe = unavailable
+    build = open = describe = unavailable
+
+    def express(self, precision: Any, target: Any) -> Expression:
+        return Expression()
 
 
 @pytest.fixture

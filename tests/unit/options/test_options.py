@@ -1,6 +1,6 @@
 """``--set key=value`` onto dataclasses."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any, Literal
 
 import pytest
@@ -149,3 +149,18 @@ def test_values_survive_being_text(conf: float, top_k: int, agnostic: bool, name
     wanted = Options(conf=conf, top_k=top_k, agnostic=agnostic, name=name.strip())
     if -(2**63) <= top_k < 2**64:
         assert fill_options(Options, parse_pairs(pairs)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Literal["letterbox", "stretch", "crop"], "Expected: one of letterbox, stretch, crop"),
+        (Literal["fast", "exact"], "Expected: fast or exact"),
+        (Literal["fast", "exact"] | None, "Expected: fast or exact"),
+        (float | None, r"Expected: float \| None"),
+    ],
+)
+def test_the_values_of_an_option_are_listed_as_they_are_written(wanted: Any, message: str) -> None:
+    options = make_dataclass("Options", [("mode", wanted, field(default=None))], frozen=True)
+    with pytest.raises(UsageError, match=f"{message}$"):
+        fill_options(options, {"mode": "best"})

@@ -36,6 +36,11 @@ YOLO = spec(
     DecoderSpec("yolo", {"conf": 0.3, "iou": 0.5, "classes": ["cat", 2]}),
     [OutputSpec("output0", ("batch", 7, 40))],
 )
+ANCHOR = spec(
+    "detect",
+    DecoderSpec("yolo_anchor", {"conf": 0.2, "iou": 0.5}),
+    [OutputSpec("output0", ("batch", 40, 8))],
+)
 DETR = spec(
     "detect",
     DecoderSpec("boxes", {"conf": 0.5, "max_det": 5}),
@@ -64,6 +69,9 @@ def arrays_of(model: ModelSpec) -> dict[str, np.ndarray]:
     if model is YOLO:
         rows = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2], draw.random((40, 3))], 1)
         return {"output0": rows.T[None].astype(np.float32)}
+    if model is ANCHOR:
+        rows = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2], draw.random((40, 4))], 1)
+        return {"output0": rows[None].astype(np.float32)}
     if model is DETR:
         return {
             "scores": draw.random((1, 20)).astype(np.float32),
@@ -155,6 +163,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("model", "image_size"),
     [
         pytest.param(YOLO, (70, 50), id="yolo"),
+        pytest.param(ANCHOR, (70, 50), id="yolo_anchor"),
         pytest.param(YOLO, (31, 90), id="yolo wide", marks=pytest.mark.full),
         *(
             pytest.param(model, size, id=f"{name} {size[0]}", marks=pytest.mark.full)

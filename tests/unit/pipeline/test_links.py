@@ -97,6 +97,13 @@ def test_what_does_not_run_fails_its_link() -> None:
         raise KeyboardInterrupt
 
 
+def test_a_mistake_in_a_plugin_is_not_a_difference() -> None:
+    opened = link(4)
+    with pytest.raises(PluginError, match="^Backend 'mine' must return"), guarded(opened):
+        raise PluginError("Backend 'mine' must return a runner.")
+    assert (opened.status, opened.reason) == ("failed", "Backend 'mine' must return a runner.")
+
+
 def test_passes_of_plugins_are_named_first() -> None:
     core, mine = (
         PassRecord(name, "r", plugin, 2, 1, 0.0)
@@ -173,3 +180,11 @@ def test_a_record_that_cannot_be_written_names_its_task(monkeypatch: pytest.Monk
     monkeypatch.setattr(type(detect), "record", lambda self, prediction: {"score": np.float64(1)})
     with pytest.raises(PluginError, match="Task 'detect' records a prediction that is not JSON data"):
         record_prediction(detections(), detect)
+
+
+def test_a_runner_that_raises_is_not_a_difference_of_precision() -> None:
+    link = Link(4, "engine vs. reference")
+    with pytest.raises(VerificationError, match="fails: TypeError: run") as caught, guarded(link):
+        raise TypeError("run() takes 1 positional argument but 2 were given")
+    assert "run() of a backend's runner takes and returns arrays by name." in (caught.value.hint or "")
+    assert "--precision" not in (caught.value.hint or "")

@@ -203,3 +203,19 @@ def test_an_image_that_cannot_be_made_is_refused(text: str, message: str) -> Non
 def test_a_tolerance_that_accepts_anything_is_an_error(limits: tuple[float, ...]) -> None:
     with pytest.raises(PluginError, match="must be finite"):
         Tolerance(*limits)
+
+
+@pytest.mark.parametrize(
+    ("transform", "problem"),
+    [
+        (ImageTransform(mean=(0.485, 0.456, 0.406)), ""),
+        (ImageTransform(mean=(1.0, 0.0, 0.5)), ""),
+        (ImageTransform(mean=(123.675, 116.28, 103.53), scale=1), ""),
+        (ImageTransform(mean=(-1.0, 0.0, 0.0), scale=-1 / 127.5), ""),
+        (ImageTransform(mean=(123.675, 116.28, 103.53)), "mean 123.675 is outside the range of images, which is 0 to 1 after"),
+        (ImageTransform(mean=(0.5, -0.5, 0.5)), "mean -0.5 is outside"),
+    ],
+)  # fmt: skip
+def test_a_mean_in_pixel_values_with_the_default_scale(transform: ImageTransform, problem: str) -> None:
+    assert problem in transform.implausible
+    assert bool(problem) == bool(transform.implausible)

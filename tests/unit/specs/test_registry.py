@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from adaptrt.errors import ModelError, PluginError
+from adaptrt.errors import ModelError, PluginError, UsageError
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.specs import registry
 from adaptrt.specs.backends import BACKENDS, backend_named, backend_of, model_suffixes, target_named
 from adaptrt.specs.precisions import PRECISIONS, precision_named
-from adaptrt.specs.registry import skipped_plugins
+from adaptrt.specs.registry import skipped_plugins, unread_groups
 from adaptrt.specs.tasks import TASKS, task_named
 from adaptrt.store.model_files import require_backend
 
@@ -69,3 +69,19 @@ def test_a_group_that_nothing_declares_is_not_added() -> None:
         assert registry.declared_names("adaptrt.nothing") == []
     for _ in registry._declared_by_core().values():
         assert registry.core_names("adaptrt.nothing") == []
+
+
+def test_a_misspelled_group_is_reported(fake_distribution: Callable[..., Path]) -> None:
+    fake_distribution("adaptrt-mine", {"adaptrt.adapter": {"mine": "mine"}, "adaptrt.task": {"point": "mine:TASK"}})
+    told = "adaptrt-mine declares 'mine' in the entry-point group 'adaptrt.adapter', which does not exist: Did you mean 'adaptrt.adapters'?"
+    assert told in open_session(None)[0].warnings
+    with pytest.raises(PluginError, match="Unknown adapter 'mine'") as caught:
+        open_session("mine")
+    assert told in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="Unknown task 'point'") as unknown:
+        task_named("point")
+    assert "group 'adaptrt.task', which does not exist: Did you mean 'adaptrt.tasks'?" in (unknown.value.hint or "")
+
+
+def test_no_group_of_this_project_is_unknown() -> None:
+    assert unread_groups() == []

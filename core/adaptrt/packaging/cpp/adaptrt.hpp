@@ -1,7 +1,8 @@
 // Reads spec.json of adaptrt, prepares images and decodes outputs. C++17, header only, no dependencies.
 //
 // Images are uint8, rows of RGB pixels. Boxes are x1 y1 x2 y2 in pixels of the original image. Supported are the decoders yolo
-// (one output [4 + classes, N]), boxes (scores [Q], labels [Q], boxes [Q, 4]) and classify (one output [K]).
+// (one output [4 + classes, N]), yolo_anchor ([N, 5 + classes]), boxes (scores [Q], labels [Q], boxes [Q, 4]) and classify
+// (one output [K]).
 // Every error is a std::runtime_error.
 #pragma once
 
@@ -185,7 +186,8 @@ struct Spec {
       spec.probabilities = params["probabilities"].boolean();
       return spec;
     }
-    require(spec.decoder == "yolo" || spec.decoder == "boxes", "unsupported decoder " + spec.decoder);
+    require(spec.decoder == "yolo" || spec.decoder == "yolo_anchor" || spec.decoder == "boxes",
+            "unsupported decoder " + spec.decoder);
     spec.conf = params["conf"].number();
     spec.nms = !params["iou"].is_null();
     spec.iou = spec.nms ? params["iou"].number() : 0;
@@ -368,6 +370,24 @@ inline std::vector<Detection> decode_yolo(const float* raw, int rows, int count,
       if (value(row) > value(best)) best = row;
     const float x = value(0), y = value(1), w = value(2) / 2, h = value(3) / 2;
     found.push_back({x - w, y - h, x + w, y + h, value(best), best - 4});
+  }
+  return select(std::move(found), spec, place);
+}
+
+// ``raw``: [count, 5 + classes] of one image, as the classic YOLOv5 returns it: center, size, objectness, then a score for each
+// class, which the objectness multiplies.
+inline std::vector<Detection> decode_yolo_anchor(const float* raw, int count, int columns, const Spec& spec,
+                                                 const Placement& place) {
+  require(columns > 5 && (spec.labels.empty() || columns == 5 + static_cast<int>(spec.labels.size())),
+          "the output must be [N, 5 + classes]");
+  std::vector<Detection> found;
+  for (int i = 0; i < count; ++i) {
+    const float* row = raw + static_cast<size_t>(columns) * static_cast<size_t>(i);
+    int best = 5;
+    for (int column = 6; column < columns; ++column)
+      if (row[column] > row[best]) best = column;
+    const float x = row[0], y = row[1], w = row[2] / 2, h = row[3] / 2;
+    found.push_back({x - w, y - h, x + w, y + h, row[4] * row[best], best - 5});
   }
   return select(std::move(found), spec, place);
 }

@@ -105,6 +105,9 @@ void decode(std::map<std::string, Tensor>& tensors, const adaptrt::Spec& spec, c
   if (spec.decoder == "yolo") {
     const Tensor& raw = output(0, spec.outputs.at(0).c_str());
     print(adaptrt::decode_yolo(raw.floats(), raw.size(1), raw.size(2), spec, place), spec);
+  } else if (spec.decoder == "yolo_anchor") {
+    const Tensor& raw = output(0, spec.outputs.at(0).c_str());
+    print(adaptrt::decode_yolo_anchor(raw.floats(), raw.size(1), raw.size(2), spec, place), spec);
   } else if (spec.decoder == "boxes") {
     const Tensor &scores = output(0, "scores"), &labels = output(1, "labels"), &boxes = output(2, "boxes");
     const int count = scores.size(1);

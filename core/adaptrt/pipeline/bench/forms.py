@@ -19,6 +19,7 @@ from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
 from adaptrt.pipeline.bench.shapes import require_known, spec_at
 from adaptrt.pipeline.beside import is_replaced
 from adaptrt.pipeline.load import Model, load
+from adaptrt.specs.backend_calls import open_runner
 from adaptrt.specs.backend_parts import KnowsOrigin, ReplaysGraphs
 from adaptrt.specs.backends import Backend, fitting_options, runs_onnx
 from adaptrt.specs.runners import AllocatesInputs, MeasuresPeak, Runner
@@ -148,7 +149,7 @@ def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cud
     except ModelError as without:
         if not runs_onnx(backend):
             raise
-        runner = backend.open(path, options)  # a damaged file fails here as well
+        runner = open_runner(backend, path, options)  # a damaged file fails here as well
         try:
             spec = spec_of_graph(read_onnx(path), request.shapes)
         except AdaptrtError:

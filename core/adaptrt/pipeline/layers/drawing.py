@@ -17,6 +17,7 @@ from adaptrt.pipeline.layers.request import InputRequest
 from adaptrt.pipeline.layers.samples import input_samples, renamed, spec_for
 from adaptrt.pipeline.layers.subjects import open_file
 from adaptrt.report import SourceLocation
+from adaptrt.specs.backend_calls import open_runner
 from adaptrt.specs.backend_parts import ShowsLayers
 from adaptrt.specs.backends import OpenOptions, fitting_options
 from adaptrt.specs.runners import TimesLayers
@@ -256,7 +257,7 @@ def _take_times(
 ) -> None:
     samples, described = input_samples(request.inputs, spec_for(subject.outline, request.inputs))
     backend = require_backend(request.file)
-    with closing(backend.open(request.file, fitting_options(backend, request.options))) as runner:
+    with closing(open_runner(backend, request.file, fitting_options(backend, request.options))) as runner:
         if not isinstance(runner, TimesLayers):
             raise UsageError(f"{backend.title} does not time layers.", hint="Use --color precision.")
         times = runner.layer_times(renamed(samples, subject.inputs)[0], request.runs)

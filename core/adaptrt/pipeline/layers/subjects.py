@@ -14,6 +14,7 @@ from adaptrt.errors import ModelError, UsageError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.beside import is_replaced, report_of
 from adaptrt.specs import BuildOptions, ModelSpec, OutputSpec, Precision, precision_named
+from adaptrt.specs.backend_calls import build_file, open_runner
 from adaptrt.specs.backend_parts import BuildOrigin, KnowsOrigin
 from adaptrt.specs.backends import Backend, BackendRequest, OpenOptions, fitting_options, onnx_backend, runs_onnx
 from adaptrt.specs.precisions import FP32
@@ -141,7 +142,7 @@ class OnnxSubject(GraphSubject):
             path = self._workdir / f"{self.path.stem}.{self._count}.onnx"
             with_outputs(self._runnable, self.outputs if own else names, path)
         options = replace(self._options, optimize=False) if self.precision.form == "cast" else self._options
-        self._open = key, onnx_backend().open(path, options)
+        self._open = key, open_runner(onnx_backend(), path, options)
         if path != self.path:
             path.unlink()
         return self._open[1]
@@ -192,7 +193,7 @@ class BuiltSubject(GraphSubject):
     def run(self, names: Sequence[str], sample: int) -> dict[str, NDArray[Any]]:
         if set(names) <= set(self.outputs):
             if self._file is None:
-                self._file = self._backend.open(self.path, self._options)
+                self._file = open_runner(self._backend, self.path, self._options)
             found = self._file.run(self.samples[sample])
             return {name: found[name] for name in names}
         key = tuple(names)
@@ -212,7 +213,8 @@ class BuiltSubject(GraphSubject):
             from adaptrt.onnxfile.graph_spec import spec_of_graph
 
             spec = spec_of_graph(self.outline)
-        built = self._backend.build(
+        built = build_file(
+            self._backend,
             BackendRequest(
                 onnx_path=path,
                 output=self._workdir / f"probe{self.builds}{self._backend.suffixes[0]}",
@@ -223,9 +225,11 @@ class BuiltSubject(GraphSubject):
                 # a record is data: libraries, which are code, are those that the caller names
                 options=replace(self._origin.options, plugin_libs=tuple(map(str, self._options.plugin_libs))),
                 cache=False,
-            )
+            ),
         )
-        return self._backend.open(next(iter(built.files.values())), replace(self._options, allow_host_code=True))
+        return open_runner(
+            self._backend, next(iter(built.files.values())), replace(self._options, allow_host_code=True)
+        )
 
     def close(self) -> None:
         for runner in (self._file, self._probe[1] if self._probe else None):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.errors import UsageError, did_you_mean, in_shell
 from adaptrt.quantities import listed
 from adaptrt.specs.tasks import Dataset, Example
 
@@ -102,7 +102,13 @@ def _annotation_file(data: Path) -> Path:
         found = [data / name for name in _PLACES if (data / name).is_file()] or sorted(data.glob("*.json"))
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
-            raise UsageError(f"{data} must contain one annotation file; found {names}.", hint=_EXAMPLE)
+            described = [] if found else [*sorted(data.glob("*.yaml")), *sorted(data.glob("*.yml"))]
+            hint = (
+                f"For Ultralytics' data sets, pass the file: --data {in_shell(str(described[0]))}"
+                if described
+                else _EXAMPLE
+            )
+            raise UsageError(f"{data} must contain one annotation file; found {names}.", hint=hint)
         return found[0]
     if not data.is_file():
         raise UsageError(f"File not found: {data}.", hint=_EXAMPLE)

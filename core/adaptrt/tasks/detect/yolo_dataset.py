@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,13 +150,20 @@ def _images(data: Path, document: dict[str, Any]) -> list[Path]:
         if not isinstance(entry, str) or "\0" in entry:
             raise UsageError(f"{data.name} does not specify the validation images (val).", hint=_EXAMPLE)
         place = root / entry
+        if not place.exists() and entry.startswith("../"):  # Roboflow's files; Ultralytics reads them like this too
+            place = root / entry.removeprefix("../")
         if place.is_dir():
             found += [path for path in sorted(place.rglob("*")) if path.suffix.lower() in IMAGES and path.is_file()]
         elif place.suffix == ".txt" and place.is_file():
             lines = place.read_text(encoding="utf-8", errors="replace").splitlines()
             found += [place.parent / line.strip() for line in lines if line.strip()]
-        else:
+        elif place.exists() or glob.has_magic(entry):
             found += find_images(place)
+        else:
+            raise UsageError(
+                f"{data.name}: the validation images (val: {entry}) were not found at {root / entry}.",
+                hint="Correct path and val, which are relative to the file, or name the folder with --images.",
+            )
     if not found:
         raise UsageError(f"{data.name} does not list any images.", hint=_EXAMPLE)
     return found

@@ -249,7 +249,7 @@ def test_other_threads_use_torch_meanwhile() -> None:
         thread.start()
         thread.join(HANG)
 
-    with watching_conversions(lambda tensor, how, frame, result: noted.append(how)):
+    with watching_conversions(lambda tensor, how, *_: noted.append(how)):
         elsewhere()
         assert int(torch.tensor(4)) == 4
     assert noted == ["int()"]

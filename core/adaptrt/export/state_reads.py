@@ -33,19 +33,17 @@ def state_that_outputs_read(
     model: nn.Module, written: Sequence[str], run: Callable[[Arrays], Arrays], samples: Sequence[Arrays]
 ) -> list[str]:
     """Of the parts that forward has ``written``, as ``fingerprint`` names them: those that differ after inputs of the same shapes
-    with other values, and change the outputs if they do. The model has run on the ``samples``; the first has that shape.
+    with other values, and change the outputs if they do. The model has run on the ``samples``; the smallest ones are used.
 
     State is left as it was, as far as tensors, numbers and what holds them go.
     """
     owners = {name: owner for name in written if (owner := _owner(model, name)) is not None}
-    first, *others = samples
+    first, others = _smallest(samples)
     with _restored(owners.values()):
         wanted = run(first)
         before = fingerprint(model)
-        for inputs in others:
-            if [array.shape for array in inputs.values()] == [array.shape for array in first.values()]:
-                run(inputs)
-                break
+        for inputs in others[:1]:
+            run(inputs)
         # a running maximum has seen all samples already; not every model takes values that are larger
         with contextlib.suppress(Exception):
             run({name: _beyond(array, [one[name] for one in samples]) for name, array in first.items()})
@@ -56,6 +54,17 @@ def state_that_outputs_read(
         for name, other in seen.items()
         if _is_read(owners[name], other, owners.values(), lambda: run(first), wanted)
     ]
+
+
+def _smallest(samples: Sequence[Arrays]) -> tuple[Arrays, list[Arrays]]:
+    """A sample, of a shape that others have too if there is one, and those others."""
+
+    def of_shape(wanted: Arrays) -> list[Arrays]:
+        shapes = [array.shape for array in wanted.values()]
+        return [one for one in samples if [array.shape for array in one.values()] == shapes]
+
+    first = min(samples, key=lambda one: (len(of_shape(one)) == 1, sum(array.size for array in one.values())))
+    return first, [one for one in of_shape(first) if one is not first]
 
 
 def _beyond(array: NDArray[Any], known: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -218,3 +218,17 @@ def test_state_is_put_back_after_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt):
         state_that_outputs_read(net, written_parts(changed(loaded, before)), interrupted, [inputs])
     assert changed(before, fingerprint(net)) == []
+
+
+def test_small_samples_are_enough() -> None:
+    net, sizes = Keeps(keeps_features).eval(), []
+
+    def run(inputs: Any) -> Any:
+        sizes.append(inputs["x"].shape[0])
+        return EagerRunner(net).run(inputs)
+
+    loaded = fingerprint(net)
+    samples = [{"x": np.full((rows, 3), rows + index, np.float32)} for index, rows in enumerate((8, 8, 2, 2, 1))]
+    EagerRunner(net).run(samples[-1])
+    state_that_outputs_read(net, written_parts(changed(loaded, fingerprint(net))), run, samples)
+    assert {*sizes} == {2}

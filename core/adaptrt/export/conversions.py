@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from operator import length_hint
@@ -39,8 +39,8 @@ CONVERSIONS = {
 _FUNCTIONS = ("equal", "allclose", "is_nonzero")
 # what they return says nothing about the values
 INDIRECT = frozenset(CONVERSIONS[name] for name in ("__dlpack__", "data_ptr", "untyped_storage"))
-# divide a tensor into as many parts as an axis has entries, or by its size: the position of the axis among further arguments
-_DIVISIONS = {"__iter__": None, "unbind": 0, "chunk": 1, "split": 1, "tensor_split": 1}
+# divide a tensor into as many parts as an axis has entries, or by its size: the position of the axis among the arguments
+_DIVISIONS = {"unbind": 1, "chunk": 2, "split": 2, "tensor_split": 2}  # iteration calls unbind
 _DIVIDING_FUNCTIONS = ("unbind", "chunk", "tensor_split")  # torch.split calls the method
 _DATA = ".data"  # a property: the trace loses what is computed from it
 _BUILDERS = ("tensor", "as_tensor")  # make a constant of the tensors in a list
@@ -57,14 +57,14 @@ def watching_conversions(note: Note) -> Iterator[None]:
     own = threading.get_ident()  # torch also works in other threads meanwhile
 
     def watched(original: Any, how: str) -> Any:
-        def convert(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        def convert(*args: Any, **kwargs: Any) -> Any:
             nonlocal inside
             if inside or threading.get_ident() != own:
-                return original(self, *args, **kwargs)
+                return original(*args, **kwargs)
             inside = True
             try:
-                result = original(self, *args, **kwargs)
-                for tensor in (self, *_tensors_in(args), *_tensors_in([*kwargs.values()])):
+                result = original(*args, **kwargs)
+                for tensor in _tensors_in([*args, *kwargs.values()]):
                     note(tensor, how, sys._getframe(1), result, 0 if how == LENGTH else None)
                 return result
             finally:
@@ -72,12 +72,14 @@ def watching_conversions(note: Note) -> Iterator[None]:
 
         return convert
 
-    def divided(original: Any, position: int | None) -> Any:
-        def divide(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            result = original(self, *args, **kwargs)
-            if not inside and threading.get_ident() == own and isinstance(self, torch.Tensor):
-                given = args[position] if position is not None and len(args) > position else kwargs.get("dim", 0)
-                note(self, PARTS, sys._getframe(1), length_hint(result), int(given))
+    def divided(original: Any, position: int) -> Any:
+        def divide(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            tensor = next(_tensors_in([*args[:1], *kwargs.values()]), None)
+            if not inside and threading.get_ident() == own and tensor is not None:
+                given = args[position] if len(args) > position else kwargs.get("dim", kwargs.get("axis", 0))
+                axis = tensor.names.index(given) if isinstance(given, str) else int(given)
+                note(tensor, PARTS, sys._getframe(1), length_hint(result), axis)
             return result
 
         return divide
@@ -98,12 +100,27 @@ def watching_conversions(note: Note) -> Iterator[None]:
     of_torch = {name: watched(getattr(torch, name), CONVERSIONS[name]) for name in _FUNCTIONS}
     of_torch |= {name: built(getattr(torch, name)) for name in _BUILDERS}
     of_torch |= {name: divided(getattr(torch, name), _DIVISIONS[name]) for name in _DIVIDING_FUNCTIONS}
+    originals = {name: getattr(torch, name) for name in of_torch}
     with ExitStack() as undo:
         for owner, changes in ((torch.Tensor, of_tensors), (torch, of_torch)):
             for name, value in changes.items():
                 undo.callback(_way_back(owner, name))
                 setattr(owner, name, value)
+        undo.enter_context(_known_to_script({id(value): originals[name] for name, value in of_torch.items()}))
         yield
+
+
+@contextmanager
+def _known_to_script(functions: Mapping[int, Any]) -> Iterator[None]:
+    """``torch.jit.script_if_tracing`` compiles while the model is traced, and finds functions of torch by their id."""
+    table: dict[int, str] = torch.jit._builtins._get_builtin_table()  # type: ignore[no-untyped-call]
+    known = {number: table[id(function)] for number, function in functions.items() if id(function) in table}
+    table.update(known)
+    try:
+        yield
+    finally:
+        for number in known:
+            del table[number]
 
 
 def _way_back(owner: Any, name: str) -> Callable[[], None]:

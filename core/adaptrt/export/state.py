@@ -6,6 +6,7 @@ import functools
 import itertools
 import random
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, GeneratorType, MethodType, ModuleType, NoneType
 from typing import Any
@@ -21,7 +22,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _DEPTH = 4  # of containers in attributes
 _MOST = 20_000  # objects inside an attribute
 _PLAIN = (NoneType, bool, int, float, complex, str, bytes, torch.dtype, torch.Size)
-_CONTAINERS = (list, tuple, set, frozenset)
+_CONTAINERS = (list, tuple, set, frozenset, deque)
 
 
 def fingerprint(model: nn.Module) -> Fingerprint:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,28 +33,38 @@ def state_that_outputs_read(
     model: nn.Module, written: Sequence[str], run: Callable[[Arrays], Arrays], samples: Sequence[Arrays]
 ) -> list[str]:
     """Of the parts that forward has ``written``, as ``fingerprint`` names them: those that differ after inputs of the same shapes
-    with other values, and change the outputs if they do. The model has run on the ``samples``; the first has that shape.
+    with other values, and change the outputs if they do. The model has run on the ``samples``; the smallest ones are used.
 
     State is left as it was, as far as tensors, numbers and what holds them go.
     """
     owners = {name: owner for name in written if (owner := _owner(model, name)) is not None}
-    first, *others = samples
+    first, others = _smallest(samples)
     with _restored(owners.values()):
         wanted = run(first)
         before = fingerprint(model)
-        for inputs in others:
-            if [array.shape for array in inputs.values()] == [array.shape for array in first.values()]:
-                run(inputs)
-                break
+        for inputs in others[:1]:
+            run(inputs)
         # a running maximum has seen all samples already; not every model takes values that are larger
         with contextlib.suppress(Exception):
             run({name: _beyond(array, [one[name] for one in samples]) for name, array in first.items()})
         differing = {*changed(before, fingerprint(model))}
+        seen = {name: _copied(owner.value) for name, owner in owners.items() if name in differing}
     return [
         name
-        for name, owner in owners.items()
-        if name in differing and _is_read(owner, owners.values(), lambda: run(first), wanted)
+        for name, other in seen.items()
+        if _is_read(owners[name], other, owners.values(), lambda: run(first), wanted)
     ]
+
+
+def _smallest(samples: Sequence[Arrays]) -> tuple[Arrays, list[Arrays]]:
+    """A sample, of a shape that others have too if there is one, and those others."""
+
+    def of_shape(wanted: Arrays) -> list[Arrays]:
+        shapes = [array.shape for array in wanted.values()]
+        return [one for one in samples if [array.shape for array in one.values()] == shapes]
+
+    first = min(samples, key=lambda one: (len(of_shape(one)) == 1, sum(array.size for array in one.values())))
+    return first, [one for one in of_shape(first) if one is not first]
 
 
 def _beyond(array: NDArray[Any], known: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -91,17 +103,21 @@ def _owner(model: nn.Module, part: str) -> _Owner | None:
     return owner if name in owner.held else None
 
 
-def _is_read(owner: _Owner, every: Collection[_Owner], run: Callable[[], Arrays], wanted: Arrays) -> bool:
-    for number in _PROBES:
+def _is_read(owner: _Owner, seen: Any, every: Collection[_Owner], run: Callable[[], Arrays], wanted: Arrays) -> bool:
+    """``seen`` is the value after other inputs. Only what differs in it gets other numbers, and if the model does not work with
+    them, which may be an index into a buffer, ``seen`` itself counts."""
+    for number in (*_PROBES, None):
         with _restored(every):
             try:
-                owner.value = _probe(owner.value, number)
+                owner.value = seen if number is None else _probe(owner.value, seen, number)
             except Exception:  # an object that cannot be copied, or a tensor without other values
                 return False
             try:
                 found = run()
-            except Exception:  # it does not work with that value
-                return True
+            except Exception:
+                if number is None:
+                    return True
+                continue
             if not _alike(found, wanted):
                 return True
     return False
@@ -110,74 +126,143 @@ def _is_read(owner: _Owner, every: Collection[_Owner], run: Callable[[], Arrays]
 @contextmanager
 def _restored(owners: Collection[_Owner]) -> Iterator[None]:
     """The objects are put back, and what is inside them, which a forward may modify in place."""
-    undo = [(owner, owner.value, _snapshot(owner.value)) for owner in owners]
-    try:
+    with ExitStack() as undo:
+        for owner in owners:
+            value = owner.value
+            undo.callback(_snapshot(value))
+            undo.callback(setattr, owner, "value", value)
         yield
-    finally:
-        for owner, value, restore in undo:
-            owner.value = value
-            restore()
 
 
 def _snapshot(value: Any, depth: int = 0) -> Callable[[], None]:
     """A function that gives the object what it holds now."""
     if isinstance(value, torch.Tensor):
-        values = value.detach().clone()
-
-        def copied() -> None:
-            with torch.inference_mode():
-                value.detach().copy_(values)
-
-        return copied
-    held = _held(value)
-    if held is None or depth >= _DEPTH:
+        return _snapshot_of_tensor(value)
+    if isinstance(value, np.ndarray):
+        array = value.copy()
+        return lambda: np.copyto(value, array) if value.flags.writeable else None
+    parts = _parts(value)
+    if parts is None or depth >= _DEPTH:
         return lambda: None
-    items = copy.copy(held)
-    inside = [_snapshot(one, depth + 1) for one in (items.values() if isinstance(items, dict) else items)]
+    inside = [_snapshot(one, depth + 1) for one in parts.values()]
 
     def restored() -> None:
-        held.clear()
-        (held.update if isinstance(held, dict) else held.extend)(items)
+        if not isinstance(value, tuple):
+            _put(value, parts)
         for restore in inside:
             restore()
 
     return restored
 
 
-def _held(value: Any) -> Any:
-    """The list or dict that holds the parts of an object; ``None`` if it has none that can be changed."""
-    if type(value) in (list, dict):
-        return value
+def _snapshot_of_tensor(value: torch.Tensor) -> Callable[[], None]:
+    """Of its memory: the elements of an expanded tensor, which share it, cannot be written."""
+    try:
+        memory = torch.empty(0, dtype=torch.uint8, device=value.device).set_(value.untyped_storage())
+        kept = memory.clone()
+    except (RuntimeError, NotImplementedError):  # it has none
+        return lambda: None
+
+    def restored() -> None:
+        if not torch.equal(memory, kept):  # it may be a file that is read only
+            memory.copy_(kept)
+
+    return restored
+
+
+def _parts(value: Any) -> dict[Any, Any] | None:
+    """What a container or an object holds, by key or name; ``None`` for what has no parts that count."""
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, (list, tuple, set, deque)):
+        return dict(enumerate(value))
     if isinstance(value, (nn.Module, type)) or callable(value):
         return None
+    slots = {name: getattr(value, name) for name in _slots(value) if hasattr(value, name)}
     attributes = getattr(value, "__dict__", None)
-    return attributes if isinstance(attributes, dict) else None
+    return {**slots, **attributes} if isinstance(attributes, dict) else slots or None
 
 
-def _probe(value: Any, number: float, depth: int = 0) -> Any:
-    """The same with other numbers, in what it holds too; other objects stay."""
-    if isinstance(value, nn.Parameter):
-        return nn.Parameter(_probe(value.data, number), requires_grad=value.requires_grad)
+def _put(value: Any, parts: Mapping[Any, Any]) -> None:
+    """The reverse of ``_parts``, in place."""
+    if isinstance(value, dict):
+        value.clear()
+        value.update(parts)
+    elif isinstance(value, (list, deque)):
+        value.clear()
+        value.extend(parts.values())
+    elif isinstance(value, set):
+        value.clear()
+        value.update(parts.values())
+    else:
+        slots = _slots(value)
+        for name in slots:
+            if name in parts:
+                object.__setattr__(value, name, parts[name])
+            elif hasattr(value, name):
+                object.__delattr__(value, name)
+        if hasattr(value, "__dict__"):
+            attributes = vars(value)
+            attributes.clear()
+            attributes.update({name: part for name, part in parts.items() if name not in slots})
+
+
+def _slots(value: Any) -> list[str]:
+    """The names of attributes that an object holds without a ``__dict__``."""
+    classes = [vars(one) for one in type(value).__mro__ if "__slots__" in vars(one)]
+    return [name for held in classes for name, kind in held.items() if isinstance(kind, MemberDescriptorType)]
+
+
+def _copied(value: Any, depth: int = 0) -> Any:
+    """A copy that a forward does not modify; what cannot be copied is shared."""
     if isinstance(value, torch.Tensor):
-        return (
-            torch.logical_not(value) if value.dtype == torch.bool else torch.full_like(value, _fitting(value, number))
-        )
-    if type(value) is bool:
-        return not value
-    if type(value) in (int, float):
-        return type(value)(number)
-    if depth >= _DEPTH:
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    parts = _parts(value)
+    if parts is None or depth >= _DEPTH:
         return value
-    if type(value) in (list, tuple):
-        return type(value)(_probe(one, number, depth + 1) for one in value)
-    held = _held(value)
-    if held is None:
+    try:
+        return _with_parts(value, {key: _copied(one, depth + 1) for key, one in parts.items()})
+    except Exception:
         return value
-    parts = {key: _probe(one, number, depth + 1) for key, one in held.items()}
-    if held is value:
-        return parts
+
+
+def _with_parts(value: Any, parts: Mapping[Any, Any]) -> Any:
+    if isinstance(value, tuple):
+        if hasattr(value, "_make"):
+            return value._make(parts.values())
+        return tuple(parts.values()) if type(value) is tuple else value
     other = copy.copy(value)
-    vars(other).update(parts)
+    _put(other, parts)
+    return other
+
+
+def _probe(value: Any, seen: Any, number: float, depth: int = 0) -> Any:
+    """The same with other numbers where they differ from those ``seen``, in what it holds too; other objects stay."""
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(_probe(value.data, seen, number), requires_grad=value.requires_grad)
+    if isinstance(value, torch.Tensor):
+        return _probe_of_tensor(value, seen, number)
+    if isinstance(value, np.ndarray):
+        known = torch.from_numpy(seen) if isinstance(seen, np.ndarray) else None
+        return _probe_of_tensor(torch.from_numpy(value), known, number).numpy()
+    if isinstance(value, (bool, int, float, np.number, np.bool_)):
+        if type(value) is type(seen) and value == seen:
+            return value
+        return type(value)(not value if isinstance(value, (bool, np.bool_)) else number)  # type: ignore[arg-type]
+    parts = _parts(value)
+    if parts is None or depth >= _DEPTH:
+        return value
+    others = _parts(seen) if type(seen) is type(value) else None
+    others = others or {}
+    return _with_parts(value, {key: _probe(one, others.get(key), number, depth + 1) for key, one in parts.items()})
+
+
+def _probe_of_tensor(value: torch.Tensor, seen: Any, number: float) -> torch.Tensor:
+    other = torch.logical_not(value) if value.dtype == torch.bool else torch.full_like(value, _fitting(value, number))
+    if isinstance(seen, torch.Tensor) and (seen.shape, seen.dtype) == (value.shape, value.dtype):
+        return torch.where(value != seen, other, value)
     return other
 
 

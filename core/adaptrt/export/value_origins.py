@@ -50,6 +50,7 @@ _REDUCTIONS = frozenset({"sum", "mean", "prod", "amax", "amin", "max", "min", "a
 _RESHAPES = frozenset({"view", "reshape", "expand"})
 _MOVES = frozenset({"t", "transpose", "permute", "unsqueeze"})
 _DIVISIONS = frozenset({"unbind", "chunk", "split", "split_with_sizes", "tensor_split"})  # into a list
+_LISTS = _DIVISIONS | {"meshgrid"}
 _PRODUCTS = frozenset({"linear", "convolution", "matmul", "mm", "bmm"})
 
 
@@ -165,7 +166,9 @@ class Origins:
             return self._moved(value, name, operands)
         if name in _DIVISIONS:
             return self._divided(name, operands)
-        if kind == "prim::ListUnpack":
+        if name == "meshgrid":
+            return self._crossed(operands)
+        if kind == "prim::ListUnpack" and operands[0].node().kind().removeprefix("aten::") in _LISTS:
             return self._of(operands[0])
         if known and name in _PRODUCTS:
             return self._product(value, name, operands)
@@ -272,7 +275,16 @@ class Origins:
             return _EVERY
         axis = int(dim) % rank
         varying = self._of(operands[0])
-        return _without(varying - {axis}, {axis}) if name == "unbind" else varying
+        if name == "unbind":
+            return _without(varying - {axis}, {axis})
+        return varying | {axis} if any(self._of(one) for one in operands[1:-1]) else varying
+
+    def _crossed(self, operands: list[Any]) -> frozenset[int]:
+        """Of each grid: an axis for each vector."""
+        order = [*operands[0].node().inputs()]
+        if len(operands) > 1 and operands[1].toIValue() == "xy":
+            order[:2] = order[1::-1]
+        return frozenset(axis for axis, one in enumerate(order) if self._of(one))
 
     def _sliced(self, value: Any, operands: list[Any]) -> frozenset[int]:
         dim = operands[1].toIValue()

@@ -152,19 +152,21 @@ def _named_files(value: Any, sources: SourceFiles) -> list[str]:
 
 
 def _distributions(request: Request, session: Session) -> dict[str, list[str]]:
-    """The distributions of plugins, backends and the precision, of all decoders and tasks, since the model's are not known yet, and
-    what they require, each with version and the state of its files."""
+    """The distributions of plugins, backends and the precision, with what they require, and those of all decoders and tasks, since
+    the model's are not known yet; each with version and the state of its files."""
     brought = [BACKENDS.distribution(one.backend.name) for one in chosen_backends(request)]
     sources = [*session.sources.values(), *brought, PRECISIONS.distribution(request.precision)]
-    deciding = (candidate.distribution for candidate in find_candidates("adaptrt.decoders", "adaptrt.tasks"))
-    names = {"adaptrt", *deciding, *(source.rpartition(" ")[0] for source in sources)} - {""}
+    deciding = {candidate.distribution for candidate in find_candidates("adaptrt.decoders", "adaptrt.tasks")}
+    names = {"adaptrt", *(source.rpartition(" ")[0] for source in sources)} - {""}
     found: dict[str, list[str]] = {}
-    for name in sorted(names):
+    for name in sorted(names | deciding):
         try:
             distribution = installed_distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        found[name] = [distribution.version, *_requirements(distribution), *_sources(distribution)]
+        # an adapter of another framework may have decoders; the framework itself takes no part
+        required = _requirements(distribution) if name in names else []
+        found[name] = [distribution.version, *required, *_sources(distribution)]
     return found
 
 

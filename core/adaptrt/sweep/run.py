@@ -128,10 +128,19 @@ def _finished(request: SweepRequest, cell: Cell, digest: str) -> Outcome | None:
 
 
 def _is_whole(folder: Path, report: Mapping[str, Any]) -> bool:
-    """Whether the folder has the files that the report describes, not those of another conversion into the same folder."""
+    """Whether the folder has the files that the report describes, not those of another conversion into the same folder.
+
+    Only those that were written or moved after the result are read: there may be many engines.
+    """
+    finished = (folder / RESULT).stat().st_mtime_ns
     for record in (report.get("files") or {}).values():
         path = folder / Path(str(record.get("path"))).name
-        if "sha256" in record and not (path.is_file() and file_sha256(path) == record["sha256"]):
+        if "sha256" not in record:
+            continue
+        if not path.is_file():
+            return False
+        found = path.stat()
+        if max(found.st_mtime_ns, found.st_ctime_ns) >= finished and file_sha256(path) != record["sha256"]:
             return False
     return True
 

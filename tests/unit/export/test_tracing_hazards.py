@@ -18,6 +18,7 @@ from torch import nn  # noqa: E402
 from adaptrt import Dim, ExportError, InputSpec, ModelError, ModelSpec, OutputSpec  # noqa: E402
 from adaptrt.export.eager import EagerRunner  # noqa: E402
 from adaptrt.export.torch_onnx import export_onnx  # noqa: E402
+from adaptrt.export.tracing_hazards import recording  # noqa: E402
 from adaptrt.graph.lint.source_locations import at  # noqa: E402
 from adaptrt.report import Finding  # noqa: E402
 
@@ -249,7 +250,51 @@ def test_other_threads_use_torch_meanwhile() -> None:
         thread.start()
         thread.join(HANG)
 
-    with watching_conversions(lambda tensor, how, *_: noted.append(how)):
+    with watching_conversions(lambda tensor, how, frame, result, axis: noted.append(how)):
         elsewhere()
         assert int(torch.tensor(4)) == 4
     assert noted == ["int()"]
+
+
+@torch.jit.script_if_tracing
+def in_script(x: torch.Tensor) -> torch.Tensor:
+    first, second = torch.chunk(x, 2, 1)
+    return torch.cat([first + torch.tensor([1.0]), torch.unbind(second, 0)[0][None].expand_as(second)], 1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.stack(torch.unbind(input=x, dim=1)),
+        lambda x: torch.cat(torch.chunk(input=x, chunks=2, dim=-1)),
+        lambda x: torch.cat(torch.split(tensor=x, split_size_or_sections=2, dim=1)),
+        lambda x: torch.cat(torch.tensor_split(x, sections=2, dim=2)),
+        lambda x: torch.stack(x.unbind(axis=1)) if torch.equal(input=torch.ones(1), other=torch.ones(1)) else x,
+        lambda x: torch.cat(x[:, :0].split(2, dim=1)).flatten(1),
+        in_script,
+    ],
+)
+def test_torch_functions_that_are_watched_take_every_call(function: Any) -> None:
+    class Calls(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return function(x)
+
+    spec = ModelSpec(inputs=(InputSpec("x", ((B, FOUR, FOUR),)),), outputs=(OutputSpec("y"),))
+    table = len(torch.jit._builtins._get_builtin_table())
+    with recording(spec, [torch.ones(2, 4, 4)]) as hazards:
+        torch.jit.trace(Calls(), (torch.ones(2, 4, 4),), check_trace=False)
+    assert [one for one in hazards.hazards if one.rule != "traced-size"] == []
+    assert len(torch.jit._builtins._get_builtin_table()) == table
+
+
+def test_iteration_is_reported_once_at_the_line_of_the_model() -> None:
+    class Heads(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.stack([one * 2 for one in x])
+
+    spec = ModelSpec(inputs=(InputSpec("x", ((B, FOUR, FOUR),)),), outputs=(OutputSpec("y"),))
+    with recording(spec, [torch.ones(2, 4, 4)]) as hazards:
+        torch.jit.trace(Heads(), (torch.ones(2, 4, 4),), check_trace=False)
+    assert [(one.rule, Path(one.file).name, count) for one, count in hazards.hazards.items()] == [
+        ("trace-warning", Path(__file__).name, 1)
+    ]

@@ -123,6 +123,8 @@ def suppressed(net: Any, x: Any) -> int:
         pytest.param(lambda net, x: int(x.roll(many(x), 0).shape[0]), id="roll"),
         pytest.param(lambda net, x: int(x[many(x) - 1].shape[0]), id="selected-by-a-value"),
         pytest.param(lambda net, x: int((x * many(x)).shape[1]), id="scaled-by-a-value"),
+        pytest.param(lambda net, x: int(torch.meshgrid(torch.arange(3.0), found(x)[:, 0], indexing="ij")[1].shape[0]), id="grid"),
+        pytest.param(lambda net, x: int(torch.meshgrid(found(x)[:, 0], torch.arange(3.0), indexing="xy")[0].shape[0]), id="grid-xy"),
     ],
 )  # fmt: skip
 def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> None:
@@ -179,6 +181,10 @@ def test_sizes_that_values_do_not_decide(take: Callable[[Any, Any], Any]) -> Non
         pytest.param(lambda net, x: int(x.repeat_interleave((x[:, 0, 0, 0] > 0) + 1, 0).shape[0]), id="repeat-interleave"),
         pytest.param(lambda net, x: int(torch.repeat_interleave((x > 0).reshape(-1).long()).shape[0]), id="as-often"),
         pytest.param(lambda net, x: int(x.reshape(-1).tensor_split(many(x)[None])[0].shape[0]), id="tensor-split"),
+        pytest.param(lambda net, x: int(torch.meshgrid(torch.arange(3.0), found(x)[:, 0], indexing="ij")[1].shape[1]), id="grid"),
+        pytest.param(lambda net, x: int(torch.meshgrid(found(x)[:, 0], torch.arange(3.0), indexing="xy")[1].shape[1]), id="grid-xy"),
+        pytest.param(lambda net, x: int(torch.broadcast_tensors(found(x)[None, :, 0], x.new_ones(3, 1))[1].shape[1]), id="broadcast-tensors"),
+        pytest.param(lambda net, x: int(torch.split_with_sizes(x.reshape(-1), [many(x), x.numel() - many(x)])[0].shape[0]), id="split-by-values"),
     ],
 )  # fmt: skip
 def test_sizes_that_values_decide(take: Callable[[Any, Any], Any]) -> None:

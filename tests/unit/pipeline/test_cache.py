@@ -197,6 +197,18 @@ def test_a_plugin_that_is_edited_where_it_is_installed(checkpoint: Path, fake_di
     assert key() != base
 
 
+def test_an_editable_framework_of_another_adapter_does_not_matter(checkpoint: Path, fake_distribution: Any) -> None:
+    """Its decoders count, since any model may have them, but they are code of the adapter."""
+    folder = fake_distribution("framework", {}, modules={"framework": "SCALE = 1"})
+    (info,) = folder.glob("framework-*.dist-info")
+    (info / "direct_url.json").write_text(json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}}))
+    fake_distribution("blur", {"adaptrt.decoders": {"blur": "blur"}}, requires=["framework"])
+    base = key()
+    assert base is not None
+    (folder / "framework.py").write_text("SCALE = 2.0")
+    assert key() == base
+
+
 def test_files_of_what_a_plugin_requires_count(
     checkpoint: Path, install_extension: Install, fake_distribution: Any
 ) -> None:

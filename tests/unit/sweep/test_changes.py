@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import copy2
 from typing import Any
 
 import pytest
 from fake_conversions import FAKE, request, starts
 
+from adaptrt.store.hashing import file_sha256
 from adaptrt.sweep.plan import cells_of
 from adaptrt.sweep.run import run_sweep
 
@@ -78,8 +80,12 @@ def test_a_changed_folder_of_an_option_is_a_changed_conversion(
     assert runs() == 4
 
 
-def test_a_conversion_whose_files_were_replaced_runs_again(tmp_path: Path) -> None:
-    """By hand, with other options: the report is not of the files that lie there now."""
+def test_a_conversion_whose_files_were_replaced_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, with other options: the report is not of the files that lie there now. Only a file that is newer than the result is read."""
+    from adaptrt.sweep import run
+
+    read: list[Path] = []
+    monkeypatch.setattr(run, "file_sha256", lambda path: read.append(path) or file_sha256(path))
     writes = tmp_path / "writes.py"
     writes.write_text(
         "import hashlib, json, sys; from pathlib import Path\n"
@@ -91,15 +97,20 @@ def test_a_conversion_whose_files_were_replaced_runs_again(tmp_path: Path) -> No
     cells = cells_of({"models": [{"source": "one.pt"}]}, "s.toml")
     again = request(tmp_path, cells=cells, command=(sys.executable, "-S", str(writes)), progress=lines.append)
     file = tmp_path / "out" / "one" / "best.onnx"
-    for change, said in (
-        (lambda: None, "1/1 one: passed"),
-        (lambda: None, "1 of 1 conversions have a result"),
-        (lambda: file.write_text("by hand"), "1/1 one: passed"),
-        (file.unlink, "1/1 one: passed"),
+    kept = "1 of 1 conversions have a result"
+    for change, said, reads in (
+        (lambda: None, "1/1 one: passed", []),
+        (lambda: None, kept, []),
+        (lambda: file.write_text("by hand"), "1/1 one: passed", [file]),
+        (file.unlink, "1/1 one: passed", []),
+        (lambda: copy2(file, file.with_name("copy")), kept, []),
+        (lambda: file.with_name("copy").replace(file), kept, [file]),
     ):
         change()
         lines.clear()
+        read.clear()
         run_sweep(again)
         assert len(lines) == 1
         assert lines[0].startswith(said)
+        assert read == reads
         assert file.read_text() == "converted"

@@ -44,7 +44,7 @@ def drop_redundant(model: ir.Model) -> None:
     common.CommonSubexpressionEliminationPass()(model)
     for (
         value
-    ) in model.graph.outputs:  # an equal value inside the graph became the output, of which exporters write no type
+    ) in model.graph.outputs:  # an equal inner value, of which exporters write no type, may have become the output
         of_type, shape = declared[value.name]
         value.type, value.shape = value.type or of_type, value.shape or shape
     common.RemoveUnusedNodesPass()(model)

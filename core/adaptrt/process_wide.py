@@ -6,23 +6,25 @@ modules while they load a model. Another thread would run a patched model as its
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
-_lock = threading.RLock()
+from adaptrt.forks import prepare_forks
+
+
+class _ProcessWide:
+    def __init__(self) -> None:
+        self.forked()
+        prepare_forks(self)
+
+    def forked(self) -> None:
+        self.lock = threading.RLock()
+
+
+_process_wide = _ProcessWide()
 
 
 def process_wide() -> AbstractContextManager[Any]:
     """Wait until no other thread loads, patches or exports a model, and keep others from it meanwhile."""
-    return _lock
-
-
-def _forget_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # a forked process does not have the thread that holds it
-    os.register_at_fork(after_in_child=_forget_lock)
+    return _process_wide.lock

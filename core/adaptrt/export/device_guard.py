@@ -5,20 +5,33 @@ torch then uses memory of that thread (https://github.com/pytorch/pytorch/pull/1
 
 from __future__ import annotations
 
-import os
 import threading
 
 import torch
 
+from adaptrt.forks import prepare_forks
+
 _SET = "_ensureCUDADeviceGuardSet"  # private to torch
-_keeper: threading.Thread | None = None
+
+
+class _Keeper:
+    """Has the thread that waits forever, if there is one."""
+
+    def __init__(self) -> None:
+        self.forked()
+        prepare_forks(self)
+
+    def forked(self) -> None:
+        self.thread: threading.Thread | None = None
+
+
+_keeper = _Keeper()
 
 
 def keep_device_guard() -> None:
     """Let a thread that does not end be the first that needs the device guard: the main thread, or one that waits forever."""
-    global _keeper
     ensure = getattr(torch._C, _SET, None)
-    if ensure is None or _keeper is not None or threading.current_thread() is threading.main_thread():
+    if ensure is None or _keeper.thread is not None or threading.current_thread() is threading.main_thread():
         return
     is_set = threading.Event()
 
@@ -27,16 +40,7 @@ def keep_device_guard() -> None:
         is_set.set()
         threading.Event().wait()
 
-    keeper = threading.Thread(target=keep, name="adaptrt-device-guard", daemon=True)
-    keeper.start()
+    thread = threading.Thread(target=keep, name="adaptrt-device-guard", daemon=True)
+    thread.start()
     is_set.wait()
-    _keeper = keeper
-
-
-def _forget_keeper() -> None:
-    global _keeper
-    _keeper = None
-
-
-if hasattr(os, "register_at_fork"):  # a forked process does not have it
-    os.register_at_fork(after_in_child=_forget_keeper)
+    _keeper.thread = thread

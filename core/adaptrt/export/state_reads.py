@@ -214,7 +214,7 @@ def _slots(value: Any) -> list[str]:
 
 
 def _copied(value: Any, depth: int = 0) -> Any:
-    """A copy that a forward does not modify; what cannot be copied is shared."""
+    """A copy that ``forward`` does not modify; objects that cannot be copied are shared."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):

@@ -200,9 +200,8 @@ class Model:
         """
         for reference in self._results.keyrefs():  # unlike items, a copy: other threads may add results
             results = reference()
-            if (
-                results is not None and self._results.get(results) is current_thread()
-            ):  # the runner would wait for what they have started
+            # the runner would wait for what those of this thread have started
+            if results is not None and self._results.get(results) is current_thread():
                 if getgeneratorstate(results) != GEN_CLOSED:  # not at their end
                     self._ended.add(results)
                 results.close()

@@ -11,6 +11,8 @@ import sys
 import threading
 from typing import NamedTuple
 
+from adaptrt.forks import prepare_forks
+
 _OPENMP = "OMP_NUM_THREADS"
 _DEFAULT = -1  # OpenCV's own number
 
@@ -37,13 +39,17 @@ class _Kept:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.forked()
+        prepare_forks(self)
         self._before = ThreadLimits(None, None)
         self._hooks = 0
         self._torch = _TorchThreads()
 
+    def forked(self) -> None:
+        self._lock = threading.Lock()
+
     def __enter__(self) -> None:
-        with self.lock:
+        with self._lock:
             if not self._hooks:
                 self._before = _limits()
             self._hooks += 1
@@ -53,14 +59,14 @@ class _Kept:
         torch = self._torch.before.pop()
         if torch is not None and torch != _torch_threads():
             sys.modules["torch"].set_num_threads(torch)
-        with self.lock:
+        with self._lock:
             self._hooks -= 1
             _restore(self._before)
 
     @property
     def openmp(self) -> str | None:
         """The user's variable, also while a hook has changed it."""
-        with self.lock:
+        with self._lock:
             return self._before.openmp if self._hooks else os.environ.get(_OPENMP)
 
 
@@ -87,11 +93,3 @@ def _restore(before: ThreadLimits) -> None:
             os.environ[_OPENMP] = before.openmp
     if now.opencv is not None and now.opencv != before.opencv:
         sys.modules["cv2"].setNumThreads(_DEFAULT if before.opencv is None else before.opencv)
-
-
-def _renew_lock() -> None:
-    kept_thread_limits.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # another thread of the parent may have had it
-    os.register_at_fork(after_in_child=_renew_lock)

@@ -92,7 +92,7 @@ def test_the_device_guard_of_torch_belongs_to_a_thread_that_does_not_end(monkeyp
     import torch
 
     threads: list[threading.Thread] = []
-    monkeypatch.setattr(device_guard, "_keeper", None)
+    monkeypatch.setattr(device_guard._keeper, "thread", None)
     monkeypatch.setattr(torch._C, device_guard._SET, lambda: threads.append(threading.current_thread()), raising=False)
     for _ in range(2):
         thread = threading.Thread(target=device_guard.keep_device_guard)

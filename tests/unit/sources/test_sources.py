@@ -264,7 +264,7 @@ def test_closing_ends_the_threads(cameras: Any) -> None:
 
 
 def test_the_end_of_python_ends_the_threads(cameras: Any) -> None:
-    """Nobody closes the batches of a loop that was left; in the middle of a call of OpenCV, the process would be aborted."""
+    """A loop that ends with break does not close its batches, and a thread that is inside OpenCV would abort the process."""
     cameras(0, [Camera([gray_frame(0)] * 100_000)])
     batches = FrameStream([live(0)]).batches(1)
     next(batches)

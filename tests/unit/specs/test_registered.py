@@ -76,7 +76,7 @@ def test_a_backend(fake_distribution: Callable[..., Path], before: str, after: s
         ("def record(self, prediction)", "def record(self)", r"PointTask.record must accept the arguments \(prediction\)\."),
         ("(self, prediction, spec, size=None)", "(self, prediction, spec)", r"malformed must accept the arguments \(prediction, spec, size\)\."),
         ("def record(", "def recrd(", "PointTask implements read_record, but not record"),
-        ("def read_record(", "def read_recrd(", ""),  # what cannot be restored is allowed
+        ("def read_record(", "def read_recrd(", ""),  # reading records back is optional
     ],
 )  # fmt: skip
 def test_a_task(fake_distribution: Callable[..., Path], before: str, after: str, message: str) -> None:

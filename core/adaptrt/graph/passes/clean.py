@@ -42,9 +42,8 @@ def drop_redundant(model: ir.Model) -> None:
     common.DeduplicateInitializersPass()(model)
     declared = {value.name: (value.type, value.shape) for value in model.graph.outputs}
     common.CommonSubexpressionEliminationPass()(model)
-    for (
-        value
-    ) in model.graph.outputs:  # an equal inner value, of which exporters write no type, may have become the output
+    # an equal inner value, of which exporters write no type, may have become an output
+    for value in model.graph.outputs:
         of_type, shape = declared[value.name]
         value.type, value.shape = value.type or of_type, value.shape or shape
     common.RemoveUnusedNodesPass()(model)

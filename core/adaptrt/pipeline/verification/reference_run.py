@@ -158,45 +158,44 @@ def narrowed(model: nn.Module) -> nn.Module:
 
 
 def _random_numbers(parts: Sequence[str]) -> Finding:
-    return Finding(
-        rule="random-numbers",
-        severity="warning",
-        operator="",
-        count=len(parts),
-        message=f"random numbers are drawn in {', '.join(parts[:3])}, but did not change the outputs of the samples",
-        advice="remove the random numbers from forward(), or call model.eval()",
+    return _warning(
+        "random-numbers",
+        len(parts),
+        f"random numbers are drawn in {', '.join(parts[:3])}, but did not change the outputs of the samples",
+        "remove the random numbers from forward(), or call model.eval()",
     )
 
 
 def _state_written(parts: Sequence[str]) -> Finding:
-    return Finding(
-        rule="state-written",
-        severity="warning",
-        operator="",
-        count=len(parts),
-        message=f"forward() modifies {listed(parts)} on every call: if the outputs depend on that, the file keeps "
+    return _of_state(
+        parts,
+        f"forward() modifies {listed(parts)} on every call: if the outputs depend on that, the file keeps "
         "the value from the export",
-        advice="remove the state from forward(), or make it an input and an output",
     )
 
 
 def _state_read(parts: Sequence[str]) -> Finding:
-    return Finding(
-        rule="state-written",
-        severity="warning",
-        operator="",
-        count=len(parts),
-        message=f"the outputs depend on {listed(parts)}, which forward() modifies: the file keeps the value from the export",
-        advice="remove the state from forward(), or make it an input and an output",
+    return _of_state(
+        parts,
+        f"the outputs depend on {listed(parts)}, which forward() modifies: the file keeps the value from the export",
+    )
+
+
+def _of_state(parts: Sequence[str], message: str) -> Finding:
+    return _warning(
+        "state-written", len(parts), message, "remove the state from forward(), or make it an input and an output"
     )
 
 
 def _input_written(name: str) -> Finding:
-    return Finding(
-        rule="input-written",
-        severity="warning",
-        operator="",
-        count=1,
-        message=f"the model modifies its input {name!r} in place: a second call with the same tensor returns another result",
-        advice="use x = x.mul(2) instead of x.mul_(2), or clone the input first",
+    return _warning(
+        "input-written",
+        1,
+        f"the model modifies its input {name!r} in place: a second call with the same tensor returns another result",
+        "use x = x.mul(2) instead of x.mul_(2), or clone the input first",
     )
+
+
+def _warning(rule: str, count: int, message: str, advice: str) -> Finding:
+    """Of the whole model, not of an operator."""
+    return Finding(rule=rule, severity="warning", operator="", count=count, message=message, advice=advice)
